@@ -34,7 +34,7 @@ int tokenizer_encode(const struct tokenizer *tokenizer, const char *text, size_t
 char *tokenizer_decode(const struct tokenizer *tokenizer, const int32_t *ids, size_t count, bool skip_special,
                        size_t *length, struct error *error);
 
-int32_t tokenizer_vocab(const struct tokenizer *tokenizer);                 /* ids are below this */
+int32_t tokenizer_vocab(const struct tokenizer *tokenizer); /* ids are below this */
 bool tokenizer_is_special(const struct tokenizer *tokenizer, int32_t id);
 /* The token as the vocabulary spells it (not decoded), or NULL for an id without a token. */
 const char *tokenizer_spelling(const struct tokenizer *tokenizer, int32_t id, size_t *length);

@@ -27,7 +27,7 @@ static int file_open(lua_State *lua)
     *file = (struct mapped_file){0};
     luaL_setmetatable(lua, HOST_FILE);
 
-    int descriptor = open(path, O_RDONLY | O_CLOEXEC);
+    int descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a named pipe must not hold us up */
     if (descriptor < 0)
         host_fail(lua, "%s: cannot be opened: %s", path, strerror(errno));
     struct stat status;

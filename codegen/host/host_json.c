@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <utf8proc.h>
 
 #include "host.h"
@@ -35,14 +36,18 @@ static bool is_utf8(const char *text, size_t length)
     return true;
 }
 
-/* Replaces every \u0000 escape in place by the escape of the stand-in, which is as long. Returns whether there was one. */
-static bool hide_nul_escapes(char *text, size_t length)
+/* Replaces every \u0000 escape in place by the escape of the stand-in, which is as long. Returns whether there was one;
+   *taken: whether the stand-in stands in the text itself, as it is or escaped. */
+static bool hide_nul_escapes(char *text, size_t length, bool *taken)
 {
     bool found = false;
+    *taken = strstr(text, NUL_STAND_IN) != NULL;
     for (size_t i = 0; i + 1 < length; i++) {
         if (text[i] != '\\')
             continue;
-        if (length - i >= 6 && memcmp(text + i, "\\u0000", 6) == 0) {
+        if (length - i >= 6 && strncasecmp(text + i, "\\uFDD0", 6) == 0) {
+            *taken = *taken || text[i + 1] == 'u';
+        } else if (length - i >= 6 && memcmp(text + i, "\\u0000", 6) == 0) {
             memcpy(text + i, "\\uFDD0", 6);
             found = true;
         }
@@ -156,8 +161,9 @@ static int json_decode(lua_State *lua)
     char *copy = lua_newuserdatauv(lua, length + 1, 0);
     memcpy(copy, text, length);
     copy[length] = '\0';
-    decoder.has_nul = hide_nul_escapes(copy, length);
-    if (decoder.has_nul && strstr(text, NUL_STAND_IN))
+    bool taken;
+    decoder.has_nul = hide_nul_escapes(copy, length, &taken);
+    if (decoder.has_nul && taken)
         host_fail(lua, "%s: holds both \\u0000 and U+FDD0, which is not supported; remove one of them", decoder.what);
 
     cJSON **document = lua_newuserdatauv(lua, sizeof(cJSON *), 0);

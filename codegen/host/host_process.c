@@ -49,7 +49,16 @@ static int spawn(lua_State *lua)
     char **arguments = check_arguments(lua, 1);
     const char *directory = luaL_checkstring(lua, 2);
     const char *output = luaL_checkstring(lua, 3);
+    /* No signal reaches the child before it has its own handling back: it would be lost in ours. */
+    sigset_t all, before;
+    sigfillset(&all);
+    sigprocmask(SIG_BLOCK, &all, &before);
     pid_t child = fork();
+    if (child == 0) {
+        signal(SIGINT, SIG_DFL);
+        signal(SIGTERM, SIG_DFL);
+    }
+    sigprocmask(SIG_SETMASK, &before, NULL);
     if (child < 0)
         host_fail(lua, "%s: cannot be started: %s", arguments[0], strerror(errno));
     if (child == 0) {
