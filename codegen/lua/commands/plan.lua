@@ -1,0 +1,70 @@
+-- lathe plan MODEL|RECIPE: what would be generated, without writing anything.
+
+local host = require "host"
+local json = require "json"
+local manifest = require "pack.manifest"
+local options = require "options"
+local pipeline = require "pipeline"
+
+local function quantity(value, unit)
+   local prefixes, i = { "", "k", "M", "G", "T" }, 1
+   while value >= 1000 and i < #prefixes do value, i = value / 1000, i + 1 end
+   return string.format(i == 1 and "%d %s%s" or "%.2f %s%s", value, prefixes[i], unit)
+end
+
+local function print_kernels(plan)
+   print(string.format("%-20s %-20s %6s %14s %14s  %s", "kernel", "template", "layers", "per row", "weights", "what it does"))
+   for _, kernel in ipairs(plan.kernels) do
+      local cost = kernel.cost
+      local flops = cost.flops_per_row and quantity(cost.flops_per_row, "FLOP") or "by position"
+      print(string.format("%-20s %-20s %6d %14s %14s  %s", kernel.name, kernel.template, kernel.layers, flops,
+                          quantity(cost.weight_bytes, "B"), kernel.summary))
+   end
+end
+
+local function print_plan(plan)
+   local d, state = plan.dimensions, plan.state[1]
+   print(string.format("%s: %s, %s, %s parameters", plan.name, plan.architecture, plan.dtype,
+                       quantity(plan.totals.parameters, "")))
+   print(string.format("%d layers of %d, %d heads of %d over %d key/value heads, MLP %d, vocabulary %d", d.layers, d.hidden,
+                       d.heads, d.head_dim, d.kv_heads, d.intermediate, d.vocab))
+   print(string.format("payload %s; a decode step reads %s and does %s a row", quantity(plan.payload.bytes, "B"),
+                       quantity(plan.totals.weight_bytes_read, "B"), quantity(plan.totals.flops_per_row, "FLOP")))
+   print(string.format("state %s a token, pages of %d; up to %d positions, %d rows a step", quantity(state.bytes_per_token, "B"),
+                       state.page, d.max_seq, d.max_rows))
+   local names = {}
+   for i, variant in ipairs(plan.variants) do names[i] = variant.name end
+   print(string.format("variants: 1 target (c) x %d instruction sets (%s); %d kernels, %d compiler runs\n", #names,
+                       table.concat(names, ", "), #plan.kernels, (#plan.kernels + 1) * #names + 2))
+   print_kernels(plan)
+   print()
+   for _, run in ipairs(plan.runs) do
+      local calls = {}
+      for i, stage in ipairs(run.stages) do calls[i] = stage.kernel.name end
+      print(string.format("layers %d to %d: %s", run.first, run.last - 1, table.concat(calls, ", ")))
+   end
+end
+
+local function plan_command(...)
+   local values, own, positional = options.parse({ ... }, "plan", { ["--json"] = "flag" })
+   local recipe = pipeline.recipe(values, options.one_argument(positional, "plan", "a model or a recipe"))
+   local _, name = pipeline.place(recipe)
+   local plan = pipeline.plan(recipe, name)
+   if own["--json"] then
+      local values_of = manifest.make(plan, recipe, {}, {})
+      values_of.sources, values_of.inputs, values_of.sources_edited, values_of.compiled_per_variant = nil, nil, nil, nil
+      local runs = host.array {}
+      for i, run in ipairs(plan.runs) do
+         local calls = host.array {}
+         for j, stage in ipairs(run.stages) do calls[j] = stage.kernel.name end
+         runs[i] = { first = run.first, last = run.last - 1, stages = calls }
+      end
+      values_of.runs, values_of.traces, values_of.buffers = runs, host.array { table.unpack(plan.traces) }, plan.buffers
+      print(json.encode(values_of, true))
+   else
+      print_plan(plan)
+   end
+   return 0
+end
+
+return { plan = plan_command, quantity = quantity }

@@ -1,0 +1,151 @@
+-- MANIFEST.json: what went into a package and what came out, for people and for `lathe inspect` and rebuilding. No dates,
+-- hosts or absolute paths.
+
+local fail = require "fail"
+local host = require "host"
+local escape = require "emit.escape"
+local json = require "json"
+local recipe_module = require "recipe"
+
+local manifest = {}
+
+manifest.FORMAT = "lathe-package"
+
+local function base(path) return path:gsub("/+$", ""):match("([^/]+)$") or path end
+
+-- The recipe without what is only of this machine: paths shortened to their last part.
+local function portable_recipe(recipe)
+   local result = {}
+   for _, field in ipairs(recipe_module.schema) do
+      local value = recipe[field.name]
+      if value ~= nil and field.name ~= "output" then
+         if field.kind == "list" then value = host.array { table.unpack(value) } end
+         result[field.name] = field.kind == "path" and base(value) or value
+      end
+   end
+   return result
+end
+
+local function kernels_of(plan)
+   local list = host.array {}
+   for i, kernel in ipairs(plan.kernels) do
+      list[i] = { name = kernel.name, source = kernel.source, template = "templates/c/" .. kernel.template,
+                  summary = kernel.summary, layers = kernel.layers, cost = kernel.cost }
+   end
+   return list
+end
+
+local function sections_of(plan)
+   local list = host.array {}
+   for i, section in ipairs(plan.payload.sections) do
+      list[i] = { name = section.name, dtype = section.dtype, shape = host.array { section.rows, section.columns },
+                  offset = section.offset, bytes = section.bytes }
+   end
+   return list
+end
+
+function manifest.variants_of(plan)
+   local list = host.array {}
+   for i, variant in ipairs(plan.variants) do
+      list[i] = { name = variant.name, flags = host.array { table.unpack(variant.flags) } }
+   end
+   return list
+end
+
+-- The hash of each source, by path, so that an edit is noticed.
+function manifest.source_hashes(files)
+   local hashes = {}
+   for _, file in ipairs(files) do hashes[file.path] = host.hash(file.text) end
+   return hashes
+end
+
+-- make(plan, recipe, inputs, files) -> table. inputs: { { name, bytes, hash } }
+function manifest.make(plan, recipe, inputs, files)
+   local compiled_per_variant = host.array {}
+   for _, file in ipairs(files) do
+      if file.variants then compiled_per_variant[#compiled_per_variant + 1] = file.path end
+   end
+   return {
+      format = manifest.FORMAT, version = 1, generator = plan.generator, name = plan.name, command = plan.command,
+      recipe = portable_recipe(recipe), inputs = host.array(inputs), architecture = plan.architecture,
+      family = plan.family, dimensions = plan.dimensions, parameters = plan.totals.parameters,
+      flops_per_row = plan.totals.flops_per_row, weight_bytes_read = plan.totals.weight_bytes_read,
+      kernels = kernels_of(plan), variants = manifest.variants_of(plan), state = host.array(plan.state),
+      payload = { layout = plan.layout, bytes = plan.payload.bytes, sections = sections_of(plan),
+                  random_seed = plan.random_seed },
+      sources = manifest.source_hashes(files), compiled_per_variant = compiled_per_variant, sources_edited = false,
+   }
+end
+
+function manifest.write(folder, values)
+   local writer = host.writer(folder .. "/MANIFEST.json")
+   writer:write(json.encode(values, true) .. "\n")
+   writer:close()
+end
+
+-- What is read from a manifest is checked here: a package may come from anywhere, and its flags reach a compiler.
+local function check_fields(path, values)
+   local function expect(good, field, expected)
+      if not good then fail("%s: %s: expected %s; the file is damaged", path, field, expected) end
+   end
+   local function list(field, check)
+      local value = values[field]
+      expect(type(value) == "table" and host.is_array(value), field, "a list")
+      for i, item in ipairs(value) do
+         expect(check(item), string.format("%s[%d]", field, i - 1), "an entry as lathe writes it")
+      end
+      return value
+   end
+   local function is_text(value) return type(value) == "string" end
+   local function has(item, texts, numbers)
+      if type(item) ~= "table" then return false end
+      for _, name in ipairs(texts) do
+         if not is_text(item[name]) then return false end
+      end
+      for _, name in ipairs(numbers) do
+         if math.type(item[name]) ~= "integer" then return false end
+      end
+      return true
+   end
+   expect(has(values, { "name", "generator", "architecture", "command" }, { "parameters", "weight_bytes_read" }),
+          "name, generator, architecture, command, parameters, weight_bytes_read", "texts and integers")
+   expect(escape.is_name(values.name), "name", "letters, digits, '.', '_' and '-'")
+   expect(type(values.recipe) == "table", "recipe", "an object")
+   expect(type(values.sources) == "table", "sources", "an object")
+   expect(values.compiler == nil or has(values.compiler, { "command", "version" }, {}), "compiler", "command and version")
+   list("compiled_per_variant", is_text)
+   list("inputs", function(item) return has(item, { "name", "hash" }, { "bytes" }) end)
+   list("kernels", function(item)
+      return has(item, { "name", "source", "template", "summary" }, { "layers" }) and has(item.cost, {}, { "weight_bytes" })
+         and (item.cost.flops_per_row == nil or type(item.cost.flops_per_row) == "number")
+   end)
+   list("variants", function(item)
+      if not has(item, { "name" }, {}) or not item.name:find("^[%w_]+$") or type(item.flags) ~= "table" then return false end
+      for _, flag in ipairs(item.flags) do
+         if not is_text(flag) or not flag:find("^%-m[%w.]+$") then return false end -- nothing but an instruction set
+      end
+      return true
+   end)
+end
+
+-- read(folder) -> the manifest of a package, or a user error
+function manifest.read(folder)
+   local path = folder .. "/MANIFEST.json"
+   local file <close> = host.open(path)
+   local values = host.json_decode(file:read(0, file:size()), path)
+   if type(values) ~= "table" or values.format ~= manifest.FORMAT then
+      fail('%s: format: expected "%s"; the folder is not a package of lathe', path, manifest.FORMAT)
+   end
+   if values.version ~= 1 then
+      fail("%s: version: expected 1, found %s; build the package again with this lathe", path, tostring(values.version))
+   end
+   check_fields(path, values)
+   return values
+end
+
+-- Whether the folder is a package (or at least says so).
+function manifest.is_package(folder)
+   return host.is_directory(folder) and host.exists(folder .. "/MANIFEST.json")
+end
+
+return manifest

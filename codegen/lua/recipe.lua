@@ -1,0 +1,142 @@
+-- The recipe: everything that a user decides, as one table. Options of the command line and recipe files fill the same
+-- table; `schema` is what docs/recipe.md documents and `lathe build --help` prints.
+
+local fail = require "fail"
+local host = require "host"
+
+local recipe = {}
+
+-- kind: "text", "path" (relative to the recipe file), "flag", "number", "list" of texts. min, max: bounds of a number.
+recipe.schema = {
+   { name = "model", kind = "path", doc = "the checkpoint: a Hugging Face folder or a GGUF file" },
+   { name = "output", option = "-o", kind = "path", argument = "DIR",
+     doc = "where the package goes; its last part is the executable's name (default: the model's name)" },
+   { name = "dtype", option = "--dtype", kind = "text", argument = "bf16|f32", values = { "bf16", "f32" },
+     default = "bf16", doc = "what the matrices are stored as" },
+   { name = "targets", option = "--target", kind = "list", argument = "c", values = { "c" }, default = { "c" },
+     doc = "what to generate for (repeatable)" },
+   { name = "max_seq", option = "--max-seq", kind = "number", argument = "N", min = 1, max = 1 << 24,
+     doc = "positions a sequence can have (default: what the config says)" },
+   { name = "max_rows", option = "--max-rows", kind = "number", argument = "N", min = 1, max = 65536, default = 512,
+     doc = "rows a step can have" },
+   { name = "page", option = "--page", kind = "number", argument = "N", min = 16, max = 1024, default = 64,
+     doc = "positions a state page holds, a power of two" },
+   { name = "random_weights", option = "--random-weights", kind = "number", argument = "SEED", min = 0, max = 1 << 53,
+     doc = "weights made at load from this seed; the checkpoint needs only its config" },
+   { name = "thin", option = "--thin", kind = "flag", default = false,
+     doc = "leave the weights in weights.bin instead of inside the executable" },
+   { name = "chat_template", option = "--chat-template", kind = "path", argument = "FILE",
+     doc = "a Jinja template that replaces the checkpoint's" },
+   { name = "models", option = "--models", kind = "path", argument = "DIR",
+     doc = "a folder of family files that come before ours" },
+   { name = "templates", option = "--templates", kind = "path", argument = "DIR",
+     doc = "a folder of templates (c/qkv.c ...) that come before ours" },
+   { name = "ignore_config_keys", option = "--ignore-config-key", kind = "list", argument = "KEY", default = {},
+     doc = "a config key that does not change the maths, whatever lathe thinks (repeatable)" },
+}
+
+local by_name = {}
+for _, field in ipairs(recipe.schema) do by_name[field.name] = field end
+
+local function is_power_of_two(value) return value & (value - 1) == 0 end
+
+local function check_value(where, field, value)
+   local function bad(expected)
+      local found = type(value) == "table" and "a table" or value == "" and "an empty one" or tostring(value)
+      fail("%s: %s: expected %s, found %s", where, field.option or field.name, expected, found)
+   end
+   if field.kind == "flag" then
+      if type(value) ~= "boolean" then bad("true or false") end
+   elseif field.kind == "number" then
+      if math.type(value) ~= "integer" or value < field.min or value > field.max then
+         bad(string.format("an integer from %d to %d", field.min, field.max))
+      end
+      if field.name == "page" and not is_power_of_two(value) then bad("a power of two") end
+   elseif field.kind == "list" then
+      if type(value) ~= "table" then bad("a list") end
+      local count = 0
+      for _ in pairs(value) do count = count + 1 end
+      if count ~= #value or field.values and count == 0 then bad("a list of texts") end
+      for _, item in ipairs(value) do
+         if type(item) ~= "string" then bad("a list of texts") end
+      end
+   elseif type(value) ~= "string" or value == "" then
+      bad("a text")
+   end
+   if field.values then
+      for _, item in ipairs(field.kind == "list" and value or { value }) do
+         local known = false
+         for _, allowed in ipairs(field.values) do known = known or item == allowed end
+         if not known then
+            fail("%s: %s: expected %s, found %s", where, field.option or field.name, table.concat(field.values, " or "),
+                 item)
+         end
+      end
+   end
+end
+
+-- complete(values, where) -> the recipe: checked, with its defaults. where: for messages.
+function recipe.complete(values, where)
+   local result = {}
+   local names = {}
+   for name in pairs(values) do names[#names + 1] = tostring(name) end
+   table.sort(names)
+   for _, name in ipairs(names) do
+      if not by_name[name] then
+         fail("%s: %s: this recipe field is not known; docs/recipe.md lists them", where, name)
+      end
+   end
+   for _, field in ipairs(recipe.schema) do
+      local value = values[field.name]
+      if value == nil then value = field.default end
+      if value ~= nil then check_value(where, field, value) end
+      result[field.name] = value
+   end
+   return result
+end
+
+-- load(path) -> the values of a recipe file, its relative paths made relative to the current folder. The file is Lua:
+-- trusted code.
+function recipe.load(path)
+   local file <close> = host.open(path)
+   local chunk, message = load(file:read(0, file:size()), "@" .. path, "t")
+   if not chunk then fail("%s: the recipe cannot be loaded: %s", path, message) end
+   local done, values = pcall(chunk)
+   if not done then fail("%s: the recipe failed: %s", path, tostring(values)) end
+   if type(values) ~= "table" then fail("%s: expected the recipe to return a table, found %s", path, type(values)) end
+   local folder = path:match("^(.*/)[^/]*$") or ""
+   for name, value in pairs(values) do
+      local field = by_name[name]
+      if field and field.kind == "path" and type(value) == "string" and value:sub(1, 1) ~= "/" then
+         values[name] = folder .. value
+      end
+   end
+   return values
+end
+
+-- The command that repeats this recipe, for headers and manifests: paths shortened to their last part.
+function recipe.command(values, verb)
+   local escape = require "emit.escape"
+   local words = { "lathe", verb }
+   local function base(path) return path:gsub("/+$", ""):match("([^/]+)$") or path end
+   words[#words + 1] = escape.shell(base(values.model))
+   for _, field in ipairs(recipe.schema) do
+      local value = values[field.name]
+      local is_default = value == nil or value == field.default or field.name == "model" or field.name == "output"
+      if field.kind == "list" then
+         if table.concat(value, "\0") ~= table.concat(field.default, "\0") then
+            for _, item in ipairs(value) do words[#words + 1] = field.option .. " " .. escape.shell(item) end
+         end
+      elseif not is_default then
+         if field.kind == "flag" then
+            words[#words + 1] = field.option
+         else
+            local text = field.kind == "path" and base(value) or tostring(value)
+            words[#words + 1] = field.option .. " " .. escape.shell(text)
+         end
+      end
+   end
+   return table.concat(words, " ")
+end
+
+return recipe

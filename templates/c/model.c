@@ -1,0 +1,30 @@
+/* The model, top to bottom. Every thread runs this function; stage_end waits until all have finished a stage.
+ */
+#include "model.h"
+
+#include "layers.h"
+#include "shapes.h"
+
+void step_model(const struct step *step, int thread)
+{
+    struct activations *a = activations(step);
+    int rows = step->rows;
+
+    embed(step, thread);
+    stage_end(step, thread, "embed", -1, DTYPE_F32, a->residual, rows, HIDDEN);
+
+//% for _, run in ipairs(runs) do
+    for (int layer = $run.first$; layer < $run.last$; layer++) {
+        const struct layer *weights = &LAYER[layer];
+//%    for _, stage in ipairs(run.stages) do
+        $stage.call$;
+        stage_end(step, thread, "$stage.trace$", layer, $stage.dtype$, a->$stage.output$, rows, $stage.columns$);
+//%    end
+    }
+
+//% end
+    if (step->outputs > 0) {
+        head(step, thread);
+        stage_end(step, thread, "logits", -1, DTYPE_F32, step->logits, step->outputs, VOCAB);
+    }
+}

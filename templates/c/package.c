@@ -1,0 +1,126 @@
+/* What this package says about itself: names, sizes, the table of its payload.
+ */
+#include "model.h"
+#include "shapes.h"
+
+//% for _, variant in ipairs(variants) do
+//%    if variant.guard then
+#if $variant.guard$
+//%    end
+void step_model_$variant.name$(const struct step *step, int thread);
+
+static bool supports_$variant.name$(void)
+{
+    return $variant.test$;
+}
+//%    if variant.guard then
+#endif
+//%    end
+
+//% end
+static const struct variant VARIANTS[] = {
+//% for _, variant in ipairs(variants) do
+//%    if variant.guard then
+#if $variant.guard$
+//%    end
+    {"$variant.name$", supports_$variant.name$, step_model_$variant.name$},
+//%    if variant.guard then
+#endif
+//%    end
+//% end
+};
+
+// clang-format off
+static const struct tensor TENSORS[] = {
+    /* name, dtype, rows, columns, offset, bytes, centre and scale of random weights */
+//% for _, line in ipairs(tensor_lines) do
+    $line$
+//% end
+};
+// clang-format on
+
+static const struct state_group STATES[] = {
+    {"attention", STATE_PAGED, PAGE_ELEMENTS * sizeof(element), PAGE_ELEMENTS / PAGE * sizeof(element), $state_window$},
+};
+
+// clang-format off
+static const char *const TRACES[] = {
+//% for _, name in ipairs(traces) do
+    "$name$",
+//% end
+};
+// clang-format on
+
+//% if #eos > 0 then
+static const int32_t EOS[] = {$table.concat(eos, ", ")$};
+
+//% end
+//% if chat_template_lines then
+// clang-format off
+static const char CHAT_TEMPLATE[] =
+//%    for _, line in ipairs(chat_template_lines) do
+    $line$
+//%    end
+    ;
+// clang-format on
+
+//% end
+#ifndef PACKAGE_NAME /* `lathe build` of a renamed package says the new one */
+#define PACKAGE_NAME $c_string(name)$
+#endif
+
+extern const struct model package_model;
+
+const struct model package_model = {
+    .name = PACKAGE_NAME,
+    .architecture = $c_string(architecture)$,
+    .generator = $c_string(generator)$,
+    .dtype = "$dtype$",
+    .layout = "$layout$",
+#ifdef SOURCES_EDITED
+    .sources_edited = true,
+#endif
+    .vocab = VOCAB,
+    .hidden = HIDDEN,
+    .layers = LAYERS,
+    .heads = HEADS,
+    .kv_heads = KV_HEADS,
+    .head_dim = HEAD_DIM,
+    .intermediate = INTERMEDIATE,
+    .max_seq = $max_seq$,
+    .max_rows = MAX_ROWS,
+    .max_outputs = MAX_ROWS,
+    .page = PAGE,
+    .parameters = $parameters$,
+    .tensors = TENSORS,
+    .tensor_count = sizeof TENSORS / sizeof TENSORS[0],
+    .payload_bytes = $payload_bytes$,
+    .random = $random$,
+    .random_seed = $random_seed$,
+    .states = STATES,
+    .state_count = sizeof STATES / sizeof STATES[0],
+    .arena_bytes = sizeof(struct activations),
+    .scratch_bytes = sizeof(struct scratch),
+    .flops_per_row = $flops_per_row$,
+    .weight_bytes_read = $weight_bytes_read$,
+    .variants = VARIANTS,
+    .variant_count = sizeof VARIANTS / sizeof VARIANTS[0],
+    .traces = TRACES,
+    .trace_count = sizeof TRACES / sizeof TRACES[0],
+    .generation =
+        {
+//% if #eos > 0 then
+            .eos = EOS,
+            .eos_count = $#eos$,
+//% end
+            .sample = $generation.sample$,
+            .temperature = $generation.temperature$,
+            .top_p = $generation.top_p$,
+            .min_p = $generation.min_p$,
+            .repetition_penalty = $generation.repetition_penalty$,
+            .top_k = $generation.top_k$,
+        },
+//% if chat_template_lines then
+    .chat_template = CHAT_TEMPLATE,
+//% end
+};

@@ -1,0 +1,309 @@
+/* What every kernel of this package is written in: elements, 16-lane vectors, dot products in one fixed order.
+ *
+ * The order of every sum is part of the design: 16 lanes, lane i adds the elements i, i + 16, i + 32, ... in order,
+ * then the lanes are added as a tree. It does not depend on how many rows a step has or which thread computes, so a
+ * row's bits are the same alone and in a batch. Contraction is off (-ffp-contract=off); the only fused operations are
+ * those written as multiply_add.
+ */
+#ifndef PRELUDE_H
+#define PRELUDE_H
+
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
+#include "barrier.h"
+#include "step.h"
+
+#define INLINE static inline __attribute__((always_inline))
+
+/* Sources are compiled once for each instruction set, with VARIANT set to its name: qkv becomes qkv_avx2 ... */
+#define JOIN_NAMES(name, variant) name##_##variant
+#define EXPAND_NAMES(name, variant) JOIN_NAMES(name, variant)
+#define OF_VARIANT(name) EXPAND_NAMES(name, VARIANT)
+
+/* 16 lanes of single precision, in as many registers as the instruction set needs. */
+#if defined(__AVX512F__)
+enum { LANES = 16, NATIVE = 16 };
+#elif defined(__AVX2__)
+enum { LANES = 16, NATIVE = 8 };
+#else
+enum { LANES = 16, NATIVE = 4 };
+#endif
+enum { PARTS = LANES / NATIVE };
+
+typedef float native_f32 __attribute__((vector_size(4 * NATIVE)));
+typedef int32_t native_i32 __attribute__((vector_size(4 * NATIVE)));
+typedef uint32_t native_u32 __attribute__((vector_size(4 * NATIVE)));
+typedef uint16_t native_u16 __attribute__((vector_size(2 * NATIVE)));
+
+typedef struct {
+    native_f32 part[PARTS];
+} f32x16;
+
+typedef float f32x4 __attribute__((vector_size(16)));
+typedef float f32x8 __attribute__((vector_size(32)));
+
+#define EACH_PART _Pragma("GCC unroll 4") for (int i = 0; i < PARTS; i++)
+
+//% if dtype == "bf16" then
+/* Weights, keys, values, and what feeds a matrix product: bfloat16, the upper half of a float. */
+typedef uint16_t element;
+//% else
+/* Weights, keys, values, and what feeds a matrix product: single precision in this package. */
+typedef float element;
+//% end
+
+INLINE f32x16 splat(float value)
+{
+    f32x16 result;
+    EACH_PART result.part[i] = value - (native_f32){0};
+    return result;
+}
+
+INLINE f32x16 load_f32(const float *from)
+{
+    f32x16 result;
+    EACH_PART memcpy(&result.part[i], from + i * NATIVE, sizeof(native_f32));
+    return result;
+}
+
+INLINE void store_f32(float *to, f32x16 value)
+{
+    EACH_PART memcpy(to + i * NATIVE, &value.part[i], sizeof(native_f32));
+}
+
+INLINE f32x16 add(f32x16 a, f32x16 b)
+{
+    EACH_PART a.part[i] += b.part[i];
+    return a;
+}
+
+INLINE f32x16 multiply(f32x16 a, f32x16 b)
+{
+    EACH_PART a.part[i] *= b.part[i];
+    return a;
+}
+
+INLINE f32x16 divide(f32x16 a, f32x16 b)
+{
+    EACH_PART a.part[i] /= b.part[i];
+    return a;
+}
+
+/* a * b + c: rounded once where the instruction set can, twice where it cannot (scalar). */
+INLINE f32x16 multiply_add(f32x16 a, f32x16 b, f32x16 c)
+{
+#if defined(__AVX512F__)
+    c.part[0] = (native_f32)_mm512_fmadd_ps((__m512)a.part[0], (__m512)b.part[0], (__m512)c.part[0]);
+#elif defined(__FMA__)
+    EACH_PART c.part[i] = (native_f32)_mm256_fmadd_ps((__m256)a.part[i], (__m256)b.part[i], (__m256)c.part[i]);
+#else
+    EACH_PART c.part[i] += a.part[i] * b.part[i];
+#endif
+    return c;
+}
+
+/* The larger of each pair. */
+INLINE f32x16 largest(f32x16 a, f32x16 b)
+{
+    EACH_PART
+    {
+        native_i32 first = a.part[i] > b.part[i];
+        a.part[i] = (native_f32)(((native_i32)a.part[i] & first) | ((native_i32)b.part[i] & ~first));
+    }
+    return a;
+}
+
+//% if dtype == "bf16" then
+INLINE f32x16 load(const element *from)
+{
+    f32x16 result;
+    EACH_PART
+    {
+        native_u16 half;
+        memcpy(&half, from + i * NATIVE, sizeof half);
+        result.part[i] = (native_f32)(__builtin_convertvector(half, native_u32) << 16);
+    }
+    return result;
+}
+
+/* Rounds to nearest even; a NaN stays one. */
+INLINE void store(element *to, f32x16 value)
+{
+    EACH_PART
+    {
+        native_u32 number = (native_u32)(value.part[i] == value.part[i]), bits = (native_u32)value.part[i];
+        bits = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
+        native_u16 half = __builtin_convertvector((bits & number) | (0x7fc0 & ~number), native_u16);
+        memcpy(to + i * NATIVE, &half, sizeof half);
+    }
+}
+
+INLINE element to_element(float value)
+{
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    return value == value ? (element)((bits + 0x7fff + ((bits >> 16) & 1)) >> 16) : 0x7fc0;
+}
+
+INLINE float to_float(element value)
+{
+    uint32_t bits = (uint32_t)value << 16;
+    float result;
+    memcpy(&result, &bits, sizeof result);
+    return result;
+}
+//% else
+INLINE f32x16 load(const element *from)
+{
+    return load_f32(from);
+}
+
+INLINE void store(element *to, f32x16 value)
+{
+    store_f32(to, value);
+}
+
+INLINE element to_element(float value)
+{
+    return value;
+}
+
+INLINE float to_float(element value)
+{
+    return value;
+}
+//% end
+
+/* The last, incomplete vector of a row: `count` elements, the other lanes zero. */
+INLINE f32x16 load_some(const element *from, int count)
+{
+    element some[LANES] = {0};
+    memcpy(some, from, (size_t)count * sizeof *some);
+    return load(some);
+}
+
+INLINE f32x16 load_some_f32(const float *from, int count)
+{
+    float some[LANES] = {0};
+    memcpy(some, from, (size_t)count * sizeof *some);
+    return load_f32(some);
+}
+
+INLINE void store_some(element *to, f32x16 value, int count)
+{
+    element some[LANES];
+    store(some, value);
+    memcpy(to, some, (size_t)count * sizeof *to);
+}
+
+/* Adds the 16 lanes: i and i + 8, then i and i + 4, and so on. */
+INLINE float sum_lanes(f32x16 value)
+{
+#if defined(__AVX512F__)
+    native_f32 all = value.part[0];
+    f32x8 eight = __builtin_shufflevector(all, all, 0, 1, 2, 3, 4, 5, 6, 7) +
+                  __builtin_shufflevector(all, all, 8, 9, 10, 11, 12, 13, 14, 15);
+    f32x4 four = __builtin_shufflevector(eight, eight, 0, 1, 2, 3) + __builtin_shufflevector(eight, eight, 4, 5, 6, 7);
+#elif defined(__AVX2__)
+    f32x8 eight = value.part[0] + value.part[1];
+    f32x4 four = __builtin_shufflevector(eight, eight, 0, 1, 2, 3) + __builtin_shufflevector(eight, eight, 4, 5, 6, 7);
+#else
+    f32x4 four = (value.part[0] + value.part[2]) + (value.part[1] + value.part[3]);
+#endif
+    return (four[0] + four[2]) + (four[1] + four[3]);
+}
+
+INLINE float max_lanes(f32x16 value)
+{
+    float lane[LANES];
+    store_f32(lane, value);
+    for (int i = 1; i < LANES; i++)
+        lane[0] = lane[i] > lane[0] ? lane[i] : lane[0];
+    return lane[0];
+}
+
+/* e^x to about 1 unit in the last place: x = n ln 2 + r with |r| <= ln 2 / 2, then a polynomial in r (Cephes expf).
+   The same bits on every machine, which libm does not promise. Below -87 the result is 0; above 88 it stays at e^88. */
+INLINE f32x16 exponential(f32x16 x)
+{
+    const f32x16 shift = splat(12582912.0f), unshift = splat(-12582912.0f); /* 1.5 * 2^23: adding it rounds */
+    f32x16 bounded = largest(x, splat(-87.0f));
+    EACH_PART bounded.part[i] = -bounded.part[i];
+    bounded = largest(bounded, splat(-88.0f));
+    EACH_PART bounded.part[i] = -bounded.part[i];
+    f32x16 n = add(multiply_add(bounded, splat(1.44269504088896341f), shift), unshift);
+    f32x16 r = multiply_add(n, splat(-0.693359375f), bounded);
+    r = multiply_add(n, splat(2.12194440e-4f), r);
+    f32x16 y = splat(1.9875691500e-4f);
+    y = multiply_add(y, r, splat(1.3981999507e-3f));
+    y = multiply_add(y, r, splat(8.3334519073e-3f));
+    y = multiply_add(y, r, splat(4.1665795894e-2f));
+    y = multiply_add(y, r, splat(1.6666665459e-1f));
+    y = multiply_add(y, r, splat(5.0000001201e-1f));
+    y = multiply_add(y, multiply(r, r), add(r, splat(1.0f)));
+    EACH_PART
+    {
+        native_i32 power = (__builtin_convertvector(n.part[i], native_i32) + 127) << 23;
+        native_i32 alive = x.part[i] > -87.0f;
+        y.part[i] = (native_f32)((native_i32)(y.part[i] * (native_f32)power) & alive);
+    }
+    return y;
+}
+
+/* The thread's contiguous part of `items`. */
+struct span {
+    int begin, end;
+};
+
+INLINE struct span share(int items, int thread, int threads)
+{
+    return (struct span){(int)((int64_t)items * thread / threads), (int)((int64_t)items * (thread + 1) / threads)};
+}
+
+INLINE int minimum(int a, int b)
+{
+    return a < b ? a : b;
+}
+
+INLINE int maximum(int a, int b)
+{
+    return a > b ? a : b;
+}
+
+/* RMS norm, its first half: out = bf16(x * gain), and the factor 1 / sqrt(mean(x^2) + epsilon), which the caller
+   applies after the matrix product (it is the same for all elements, so nothing is lost by waiting). */
+INLINE float normalise(const float *x, const float *gain, int size, float epsilon, element *out)
+{
+    f32x16 squares = {0};
+    int k = 0;
+    for (; k + LANES <= size; k += LANES) {
+        f32x16 value = load_f32(x + k);
+        squares = multiply_add(value, value, squares);
+        store(out + k, multiply(value, load_f32(gain + k)));
+    }
+    if (k < size) {
+        f32x16 value = load_some_f32(x + k, size - k);
+        squares = multiply_add(value, value, squares);
+        store_some(out + k, multiply(value, load_some_f32(gain + k, size - k)), size - k);
+    }
+    return 1.0f / sqrtf(sum_lanes(squares) / (float)size + epsilon);
+}
+
+/* The end of a stage: everybody has finished it. With --dump, `data` [rows, columns] is shown to who asked. */
+INLINE void stage_end(const struct step *step, int thread, const char *name, int layer, int dtype, const void *data,
+                      int rows, int columns)
+{
+    barrier_wait(step->barrier);
+    if (step->trace) {
+        if (thread == 0)
+            step->trace->tensor(step->trace->context, name, layer, dtype, data, rows, columns);
+        barrier_wait(step->barrier);
+    }
+}
+
+#endif
