@@ -236,6 +236,9 @@ int text_replace(const struct tokenizer *tokenizer, const struct blob_operation 
     size_t base = out->length, done = 0, start, end, old_zero = zero ? *zero : 0, new_zero = 0;
     struct regex_walk walk = {.text = text, .length = length, .state = state};
     const char *what = blob_string(tokenizer, operation->first);
+    if (length == 0) { /* even where the pattern matches nothing */
+        return 0;
+    }
     bool literal = operation->kind == OP_REPLACE_TEXT;
     if (!literal) {
         walk.regex = operation_regex(tokenizer, operation);

@@ -18,10 +18,13 @@ struct partial {
 static float dot(const float *query, const element *key)
 {
     f32x16 sum = splat(0.0f);
+//% if head_dim % 16 == 0 then
+    for (int i = 0; i < HEAD_DIM; i += LANES)
+        sum = multiply_add(load_f32(query + i), load(key + i), sum);
+//% else
     int i = 0;
     for (; i + LANES <= HEAD_DIM; i += LANES)
         sum = multiply_add(load_f32(query + i), load(key + i), sum);
-//% if head_dim % 16 ~= 0 then
     sum = multiply_add(load_some_f32(query + i, HEAD_DIM - i), load_some(key + i, HEAD_DIM - i), sum);
 //% end
     return sum_lanes(sum);
@@ -66,11 +69,17 @@ static void attend_leaf(const struct step *step, const struct row *row, int laye
         const element *value = key[p % LEAF] + VALUE_OFFSET;
         for (int g = 0; g < GROUP; g++) {
             f32x16 probability = splat(score[g][p % LEAF]);
+//% if head_dim % 16 ~= 0 then
             int i = 0;
             for (; i + LANES <= HEAD_DIM; i += LANES)
+//% else
+            for (int i = 0; i < HEAD_DIM; i += LANES)
+//% end
                 store_f32(out->value[g] + i, multiply_add(probability, load(value + i), load_f32(out->value[g] + i)));
+//% if head_dim % 16 ~= 0 then
             for (; i < HEAD_DIM; i++)
                 out->value[g][i] += score[g][p % LEAF] * to_float(value[i]);
+//% end
         }
     }
 }

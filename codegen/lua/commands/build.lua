@@ -61,9 +61,9 @@ local function read_sources(folder, values)
    local function walk(path, depth)
       for _, entry in ipairs(host.list(folder .. "/" .. path)) do
          local inner = path .. "/" .. entry
-         if depth > 4 or not entry:find("^[%w_.][%w_. +-]*$") then
-            fail("%s/%s: expected sources called by letters, digits, '_', '.', '+' and '-' in at most 4 folders; rename it",
-                 folder, inner)
+         if depth > 4 or entry:find("^[-@]") then -- a link in circles; an option of the compiler
+            fail("%s/%s: expected at most 4 folders of sources, and no name that begins with '-' or '@'; rename it", folder,
+                 inner)
          end
          if host.is_directory(folder .. "/" .. inner) then
             walk(inner, depth + 1)

@@ -29,7 +29,7 @@ local function first_complaint(text)
    for line in text:gmatch("[^\n]+") do
       if line:find("error") or line:find("cannot") or line:find("undefined") then return line end
    end
-   return text:match("[^\n]+") or "it printed nothing"
+   return text:match("[^\n]+") or "it printed nothing; the disk may be full"
 end
 
 local function run_one(arguments, directory, log)

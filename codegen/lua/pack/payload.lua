@@ -69,7 +69,7 @@ function payload.find(file)
    local magic, version, length, offset, bytes, layout, hash = string.unpack("<c8I4I4I8I8c32c16", text)
    if magic ~= MAGIC or version ~= VERSION or length ~= TRAILER_BYTES then return nil end
    if host.trailer_hash(text:sub(1, TRAILER_BYTES - 8)) ~= text:sub(-8) then return nil end
-   if offset < 0 or bytes < 0 or offset > size or bytes > size - offset then return nil end
+   if offset < 0 or bytes < 0 or offset > size or bytes ~= size - TRAILER_BYTES - offset then return nil end
    return { offset = offset, bytes = bytes, layout = layout, hash = hash }
 end
 

@@ -1,0 +1,153 @@
+#include "bandwidth.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "progress.h"
+#include "statistics.h"
+
+enum { PASSES_MAX = 1000, LANES = 8 };
+
+/* A thread's share of the tensors. */
+struct reader {
+    const struct engine *engine;
+    pthread_mutex_t *gate; /* held while threads are made: until it is known how many there are */
+    pthread_barrier_t *barrier;
+    const bool *stop; /* written between two barriers, so no thread reads it meanwhile */
+    int thread, threads;
+    uint64_t sum; /* so that the reading is not optimised away */
+};
+
+static uint64_t read_words(const unsigned char *bytes, uint64_t length)
+{
+    /* Several sums, so that no load waits for an addition. */
+    uint64_t sum[LANES] = {0};
+    uint64_t block = LANES * sizeof *sum;
+    for (uint64_t at = 0; at + block <= length; at += block) {
+        uint64_t word[LANES];
+        memcpy(word, bytes + at, sizeof word);
+        for (int lane = 0; lane < LANES; lane++)
+            sum[lane] += word[lane];
+    }
+    uint64_t total = 0;
+    for (int lane = 0; lane < LANES; lane++)
+        total += sum[lane];
+    return total;
+}
+
+/* The thread's slice of every tensor, as the kernels split theirs. */
+static uint64_t read_share(const struct reader *reader)
+{
+    const struct model *model = engine_model(reader->engine);
+    uint64_t sum = 0;
+    for (int32_t i = 0; i < model->tensor_count; i++) {
+        uint64_t bytes = 0;
+        const unsigned char *data = engine_section(reader->engine, model->tensors[i].name, &bytes);
+        if (!data || model->tensors[i].dtype == DTYPE_BYTES)
+            continue;
+        uint64_t lines = bytes / 64, threads = (uint64_t)reader->threads, thread = (uint64_t)reader->thread;
+        uint64_t from = lines * thread / threads, to = lines * (thread + 1) / threads;
+        sum += read_words(data + from * 64, (to - from) * 64);
+    }
+    return sum;
+}
+
+static void *read_passes(void *context)
+{
+    struct reader *reader = context;
+    pthread_mutex_lock(reader->gate);
+    pthread_mutex_unlock(reader->gate);
+    for (;;) {
+        pthread_barrier_wait(reader->barrier); /* `stop` has been written */
+        if (*reader->stop)
+            return NULL;
+        reader->sum += read_share(reader);
+        pthread_barrier_wait(reader->barrier); /* all have read */
+    }
+}
+
+static uint64_t weight_bytes(const struct model *model)
+{
+    uint64_t bytes = 0;
+    for (int32_t i = 0; i < model->tensor_count; i++)
+        if (model->tensors[i].dtype != DTYPE_BYTES)
+            bytes += model->tensors[i].bytes / 64 * 64;
+    return bytes;
+}
+
+/* Thread 0 is the caller: it times the passes. */
+static int timed_passes(struct reader *reader, bool *stop, double seconds, double *times)
+{
+    int passes = 0;
+    double start = clock_seconds();
+    for (int pass = -1; pass < PASSES_MAX; pass++) { /* the first one warms up */
+        if (pass >= 3 && clock_seconds() - start > seconds)
+            break;
+        pthread_barrier_wait(reader->barrier);
+        double before = clock_seconds();
+        reader->sum += read_share(reader);
+        pthread_barrier_wait(reader->barrier);
+        if (pass >= 0)
+            times[passes++] = clock_seconds() - before;
+    }
+    *stop = true;
+    pthread_barrier_wait(reader->barrier);
+    return passes;
+}
+
+/* Starts the readers; how many there are (the caller is the first). They wait at the gate. */
+static int start_readers(struct reader *readers, pthread_t *handles, int threads)
+{
+    int started = 1;
+    while (started < threads && !pthread_create(&handles[started], NULL, read_passes, &readers[started]))
+        started++;
+    return started;
+}
+
+static void measure(struct bandwidth *result, struct reader *readers, pthread_t *handles, int threads, double seconds,
+                    double *times)
+{
+    pthread_mutex_t gate = PTHREAD_MUTEX_INITIALIZER;
+    pthread_barrier_t barrier;
+    bool stop = false;
+    pthread_mutex_lock(&gate);
+    for (int i = 0; i < threads; i++) {
+        readers[i].gate = &gate;
+        readers[i].barrier = &barrier;
+        readers[i].stop = &stop;
+        readers[i].thread = i;
+    }
+    int started = start_readers(readers, handles, threads);
+    for (int i = 0; i < started; i++)
+        readers[i].threads = started;
+    pthread_barrier_init(&barrier, NULL, (unsigned)started);
+    pthread_mutex_unlock(&gate);
+    result->passes = timed_passes(&readers[0], &stop, seconds, times);
+    result->bytes_per_second = (double)result->bytes / median(times, result->passes);
+    volatile uint64_t sink = 0;
+    for (int i = 0; i < started; i++) {
+        if (i > 0)
+            pthread_join(handles[i], NULL);
+        sink = sink + readers[i].sum;
+    }
+    pthread_barrier_destroy(&barrier);
+    pthread_mutex_destroy(&gate);
+}
+
+struct bandwidth bandwidth_measure(const struct engine *engine, int threads, double seconds)
+{
+    struct bandwidth result = {.bytes = weight_bytes(engine_model(engine))};
+    struct reader *readers = calloc((size_t)threads, sizeof *readers);
+    pthread_t *handles = calloc((size_t)threads, sizeof *handles);
+    double *times = malloc(PASSES_MAX * sizeof *times);
+    if (readers && handles && times && result.bytes) {
+        for (int i = 0; i < threads; i++)
+            readers[i].engine = engine;
+        measure(&result, readers, handles, threads, seconds, times);
+    }
+    free(readers);
+    free(handles);
+    free(times);
+    return result;
+}

@@ -1,0 +1,374 @@
+/* bench: speed of prefill and decode beside the machine's own read bandwidth. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "bandwidth.h"
+#include "command.h"
+#include "interrupt.h"
+#include "json_out.h"
+#include "logits.h"
+#include "program.h"
+#include "random.h"
+#include "statistics.h"
+
+static const char usage[] = "bench [--prompt N] [--gen N] [--batch N] [--repeat N] [--json]";
+static const char about[] =
+    "Measures prefill and decode on prompts of random tokens, after a run that warms everything up, and how fast this\n"
+    "machine reads the same weights with the same threads: decoding cannot be faster than that.";
+static const char notes[] =
+    "Prefill: all prompts from their first token until the logits of their last are there; the median of the runs.\n"
+    "Decode: one token for every sequence in a step, the choice of the likeliest included; the median of all steps.\n"
+    "Share of the roof: bytes of weights that a step must read / bandwidth / time of the median step.";
+
+struct bench {
+    struct program *program;
+    int32_t prompt, gen, batch, repeat, chunk;
+    int *sequences;  /* [batch] */
+    int *row;        /* [batch] that has the sequence's logits, -1: none yet */
+    int32_t *token;  /* [batch] the last one chosen */
+    double *prefill; /* [repeat] seconds */
+    double *decode;  /* [repeat * gen] seconds */
+    int prefills, steps;
+};
+
+enum { OPTIONS = 5, INTERRUPTED = 1 };
+
+static void make_table(struct bench *b, struct option table[OPTIONS])
+{
+    const struct option rows[OPTIONS] = {
+        {.name = "prompt",
+         .letter = 'p',
+         .kind = OPTION_INTEGER,
+         .target = &b->prompt,
+         .value = "N",
+         .help = "tokens in each prompt",
+         .minimum = 1,
+         .maximum = INT32_MAX},
+        {.name = "gen",
+         .letter = 'n',
+         .kind = OPTION_INTEGER,
+         .target = &b->gen,
+         .value = "N",
+         .help = "tokens to make in each sequence; 0: prefill only",
+         .minimum = 0,
+         .maximum = 1 << 24},
+        {.name = "batch",
+         .letter = 'b',
+         .kind = OPTION_INTEGER,
+         .target = &b->batch,
+         .value = "N",
+         .help = "sequences beside each other",
+         .minimum = 1,
+         .maximum = 65536},
+        {.name = "repeat",
+         .letter = 'r',
+         .kind = OPTION_INTEGER,
+         .target = &b->repeat,
+         .value = "N",
+         .help = "measured runs",
+         .minimum = 1,
+         .maximum = 1000},
+        {.name = "chunk",
+         .kind = OPTION_INTEGER,
+         .target = &b->chunk,
+         .value = "N",
+         .help = "rows in a prefill step; 0: as many as a step can have",
+         .maximum = INT32_MAX},
+    };
+    memcpy(table, rows, sizeof rows);
+}
+
+static int check_options(const struct bench *b, const struct model *model, struct error *error)
+{
+    int64_t length = (int64_t)b->prompt + b->gen;
+    if (length > model->max_seq)
+        return error_set(error,
+                         "--prompt %d and --gen %d need %" PRId64
+                         " positions and the context holds %d: ask for less, or build the package again with "
+                         "--max-seq %" PRId64,
+                         (int)b->prompt, (int)b->gen, length, (int)model->max_seq, length);
+    if (b->batch > model->max_outputs || b->batch > model->max_rows)
+        return error_set(error, "--batch %d: a step has %d rows and gives logits for %d; ask for less, or build the "
+                                "package again with larger --max-rows",
+                         (int)b->batch, (int)model->max_rows, (int)model->max_outputs);
+    return 0;
+}
+
+static int32_t prompt_token(const struct bench *b, int32_t sequence, int32_t place)
+{
+    return (int32_t)random_below(random_bits(1, (uint64_t)sequence, (uint64_t)place),
+                                 (uint64_t)b->program->model->vocab);
+}
+
+/* All prompts, one after the other, in full steps. */
+static int prefill(struct bench *b, struct error *error)
+{
+    struct engine *engine = b->program->engine;
+    int32_t limit = b->program->model->max_rows;
+    if (b->chunk > 0 && b->chunk < limit)
+        limit = b->chunk;
+    int32_t added = 0;
+    for (int32_t s = 0; s < b->batch; s++)
+        for (int32_t place = 0; place < b->prompt; place++) {
+            bool last = place + 1 == b->prompt;
+            if (engine_add(engine, b->sequences[s], prompt_token(b, s, place), last, error) < 0)
+                return -1;
+            if (++added < limit && (!last || s + 1 < b->batch))
+                continue;
+            added = 0;
+            if (interrupt_requested())
+                return INTERRUPTED;
+            if (engine_run(engine, error))
+                return -1;
+        }
+    return 0;
+}
+
+/* One token for every sequence. */
+static int decode_step(struct bench *b, struct error *error)
+{
+    struct engine *engine = b->program->engine;
+    int32_t vocab = b->program->model->vocab;
+    for (int32_t s = 0; s < b->batch; s++)
+        if ((b->row[s] = engine_add(engine, b->sequences[s], b->token[s], true, error)) < 0)
+            return -1;
+    if (engine_run(engine, error))
+        return -1;
+    for (int32_t s = 0; s < b->batch; s++) {
+        const float *logits = engine_logits(engine, b->row[s]);
+        float maximum;
+        if (logits_maximum(logits, vocab, &maximum, error))
+            return -1;
+        b->token[s] = logits_find(logits, vocab, maximum);
+    }
+    return 0;
+}
+
+static int open_sequences(struct bench *b, struct error *error)
+{
+    for (int32_t s = 0; s < b->batch; s++) {
+        b->sequences[s] = sequence_open(b->program->engine, -1, error);
+        if (b->sequences[s] < 0)
+            return -1;
+        b->token[s] = prompt_token(b, s, b->prompt); /* the first logits are not part of a decode step */
+    }
+    return 0;
+}
+
+static void close_sequences(struct bench *b)
+{
+    engine_discard(b->program->engine);
+    for (int32_t s = 0; s < b->batch; s++) {
+        if (b->sequences[s] >= 0)
+            sequence_close(b->program->engine, b->sequences[s]);
+        b->sequences[s] = -1;
+    }
+}
+
+/* One run: prompts, then `gen` steps. Times are kept if `measured`. */
+static int run_once(struct bench *b, int32_t gen, bool measured, struct error *error)
+{
+    if (open_sequences(b, error))
+        return -1;
+    double start = clock_seconds();
+    int outcome = prefill(b, error);
+    if (outcome)
+        return outcome;
+    double end = clock_seconds();
+    if (measured)
+        b->prefill[b->prefills++] = end - start;
+    for (int32_t i = 0; i < gen; i++) {
+        if (interrupt_requested())
+            return INTERRUPTED;
+        start = clock_seconds();
+        if (decode_step(b, error))
+            return -1;
+        end = clock_seconds();
+        if (measured)
+            b->decode[b->steps++] = end - start;
+        progress_report(&b->program->progress, "measuring", (uint64_t)b->steps,
+                        (uint64_t)b->repeat * (uint64_t)b->gen);
+    }
+    close_sequences(b);
+    return 0;
+}
+
+static int run_all(struct bench *b, struct error *error)
+{
+    int outcome = run_once(b, b->gen < 8 ? b->gen : 8, false, error);
+    for (int32_t i = 0; i < b->repeat && !outcome; i++) {
+        progress_report(&b->program->progress, "measuring", (uint64_t)i, (uint64_t)b->repeat);
+        outcome = run_once(b, b->gen, true, error);
+    }
+    close_sequences(b);
+    return outcome;
+}
+
+/* The figures that are printed. */
+struct result {
+    struct bandwidth bandwidth;
+    double prefill_seconds, prefill_rate;
+    double decode_median, decode_least, decode_rate, share;
+};
+
+static struct result summarise(struct bench *b, struct bandwidth bandwidth)
+{
+    struct result r = {.bandwidth = bandwidth};
+    r.decode_least = least(b->decode, b->steps);
+    r.prefill_seconds = median(b->prefill, b->prefills);
+    r.decode_median = median(b->decode, b->steps);
+    if (r.prefill_seconds > 0)
+        r.prefill_rate = (double)b->prompt * b->batch / r.prefill_seconds;
+    if (r.decode_median > 0)
+        r.decode_rate = b->batch / r.decode_median;
+    if (r.decode_median > 0 && bandwidth.bytes_per_second > 0)
+        r.share =
+            (double)b->program->model->weight_bytes_read / bandwidth.bytes_per_second / r.decode_median;
+    return r;
+}
+
+static void key_number(struct json_out *out, const char *key, double value)
+{
+    json_key(out, key);
+    json_double(out, value);
+}
+
+static void key_integer(struct json_out *out, const char *key, int64_t value)
+{
+    json_key(out, key);
+    json_integer(out, value);
+}
+
+static void print_json(const struct bench *b, const struct result *r)
+{
+    const struct program *program = b->program;
+    struct json_out out = {.file = stdout};
+    json_open_object(&out);
+    json_key(&out, "name");
+    json_text(&out, program->model->name);
+    json_key(&out, "device");
+    json_text(&out, "cpu");
+    json_key(&out, "variant");
+    json_text(&out, engine_variant(program->engine));
+    key_integer(&out, "threads", engine_threads(program->engine));
+    json_key(&out, "dtype");
+    json_text(&out, program->model->dtype);
+    key_integer(&out, "prompt", b->prompt);
+    key_integer(&out, "gen", b->gen);
+    key_integer(&out, "batch", b->batch);
+    key_integer(&out, "repeat", b->repeat);
+    key_integer(&out, "chunk", b->chunk);
+    key_number(&out, "prefill_seconds", r->prefill_seconds);
+    key_number(&out, "prefill_tokens_per_second", r->prefill_rate);
+    key_integer(&out, "decode_steps", b->steps);
+    key_number(&out, "decode_ms_median", r->decode_median * 1e3);
+    key_number(&out, "decode_ms_min", r->decode_least * 1e3);
+    key_number(&out, "decode_tokens_per_second", r->decode_rate);
+    key_integer(&out, "weight_bytes_read", (int64_t)program->model->weight_bytes_read);
+    key_number(&out, "bandwidth_bytes_per_second", r->bandwidth.bytes_per_second);
+    key_integer(&out, "bandwidth_bytes", (int64_t)r->bandwidth.bytes);
+    key_integer(&out, "bandwidth_passes", r->bandwidth.passes);
+    key_number(&out, "roof_share", r->share);
+    json_close_object(&out);
+    fputc('\n', stdout);
+}
+
+static void print_text(const struct bench *b, const struct result *r)
+{
+    const struct model *model = b->program->model;
+    printf("%s (%s, %s), %s, %d threads: %d sequences, prompts of %d tokens, %d tokens each, %d runs\n", model->name,
+           model->architecture, model->dtype, engine_variant(b->program->engine), engine_threads(b->program->engine),
+           (int)b->batch, (int)b->prompt, (int)b->gen, (int)b->repeat);
+    printf("prefill    %10.1f tokens/s   %.3f s (median)\n", r->prefill_rate, r->prefill_seconds);
+    if (b->steps)
+        printf("decode     %10.1f tokens/s   %.3f ms a step (median), %.3f ms (best)\n", r->decode_rate,
+               r->decode_median * 1e3, r->decode_least * 1e3);
+    printf("bandwidth  %10.2f GB/s       reading all weights (%.1f MB) with %d threads, median of %d passes\n",
+           r->bandwidth.bytes_per_second / 1e9, (double)r->bandwidth.bytes / 1e6, engine_threads(b->program->engine),
+           r->bandwidth.passes);
+    if (b->steps)
+        printf("roof       %10.1f %%          a step must read %.1f MB of weights: %.3f ms at that bandwidth\n",
+               r->share * 100, (double)model->weight_bytes_read / 1e6,
+               r->share * r->decode_median * 1e3);
+}
+
+static int allocate(struct bench *b)
+{
+    size_t batch = (size_t)b->batch;
+    b->sequences = malloc(batch * sizeof *b->sequences);
+    b->row = malloc(batch * sizeof *b->row);
+    b->token = malloc(batch * sizeof *b->token);
+    b->prefill = malloc((size_t)b->repeat * sizeof *b->prefill);
+    b->decode = malloc(((size_t)b->repeat * (size_t)b->gen + 1) * sizeof *b->decode);
+    if (!b->sequences || !b->row || !b->token || !b->prefill || !b->decode)
+        return -1;
+    for (int32_t s = 0; s < b->batch; s++)
+        b->sequences[s] = -1;
+    return 0;
+}
+
+static int bench_opened(struct bench *b)
+{
+    struct program *program = b->program;
+    struct error error;
+    if (allocate(b)) {
+        error_set(&error, "out of memory for the measurements");
+        return program_fail(program, &error, EXIT_ERROR);
+    }
+    interrupt_watch();
+    int outcome = run_all(b, &error);
+    struct bandwidth bandwidth = {0};
+    if (!outcome)
+        bandwidth = bandwidth_measure(program->engine, engine_threads(program->engine), 0.5);
+    bool interrupted = interrupt_requested();
+    interrupt_unwatch();
+    progress_clear(&program->progress);
+    if (outcome < 0)
+        return program_fail(program, &error, EXIT_ERROR);
+    /* Half a measurement says nothing. */
+    if (outcome || interrupted)
+        return EXIT_INTERRUPTED;
+    struct result result = summarise(b, bandwidth);
+    if (program->common.json)
+        print_json(b, &result);
+    else
+        print_text(b, &result);
+    return program_finish(program, EXIT_OK);
+}
+
+int command_bench(const struct model *model, int argc, char **argv)
+{
+    struct program program;
+    struct bench b = {.program = &program, .prompt = 128, .gen = 64, .batch = 1, .repeat = 3};
+    /* The defaults fit small contexts too. */
+    if (model->max_seq < b.prompt + b.gen) {
+        b.gen = model->max_seq / 3;
+        b.prompt = model->max_seq - b.gen;
+    }
+    struct option table[OPTIONS];
+    program_init(&program, model, usage, about, notes);
+    make_table(&b, table);
+    struct option_group groups[2] = {{"Options", table, OPTIONS}};
+    int operands;
+    int status = program_parse(&program, groups, 1, argc, argv, &operands);
+    if (status >= 0)
+        return status;
+    struct error error;
+    if (operands) {
+        error_set(&error, "unexpected '%.100s': bench takes options only", argv[0]);
+        status = program_fail(&program, &error, EXIT_USAGE);
+    } else if (check_options(&b, model, &error)) {
+        status = program_fail(&program, &error, EXIT_ERROR);
+    } else if ((status = program_engine(&program, b.batch, b.prompt + b.gen)) == EXIT_OK) {
+        status = bench_opened(&b);
+    }
+    free(b.sequences);
+    free(b.row);
+    free(b.token);
+    free(b.prefill);
+    free(b.decode);
+    program_close(&program);
+    return status;
+}

@@ -1,0 +1,12 @@
+/* The command line of every generated executable: run, score, bench, info, tokenize, detokenize.
+   One file a command (command_run.c and so on). */
+#ifndef LATHE_COMMANDS_H
+#define LATHE_COMMANDS_H
+
+#include "model.h"
+
+/* What main() of a package calls. Returns the exit status: 0; 1 after an error, which it has printed as one line on
+   stderr; 2 for a wrong command line; 130 after an interruption. */
+int commands_main(const struct model *model, int argc, char **argv);
+
+#endif

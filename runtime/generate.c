@@ -1,0 +1,327 @@
+#include "generate.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "logits.h"
+#include "progress.h"
+#include "sampler_filter.h"
+#include "stop.h"
+
+/* What lives while one text is generated. */
+struct run {
+    struct engine *engine;
+    const struct model *model;
+    const struct generate_options *options;
+    struct generation *out;
+    struct sampler *sampler;
+    struct detokenizer *detokenizer;
+    struct stop *stop;
+    struct candidate *candidates; /* [2 * vocab] for alternatives */
+    size_t prompt_count;
+    int sequence; /* -1: none yet */
+    size_t logprob_capacity;
+};
+
+const char *finish_name(enum finish finish)
+{
+    static const char *const names[] = {"stop", "length", "context", "interrupted"};
+    return names[finish];
+}
+
+static int check_prompt(const struct model *model, const int32_t *prompt, size_t count, struct error *error)
+{
+    if (count == 0)
+        return error_set(error, "the prompt has no tokens: expected at least one; give some text, or ids with --ids");
+    if (count > (size_t)model->max_seq)
+        return error_set(error,
+                         "the prompt has %zu tokens and the context holds %d: shorten the prompt, or build the "
+                         "package again with --max-seq %zu or more",
+                         count, (int)model->max_seq, count + 1);
+    for (size_t i = 0; i < count; i++)
+        if (prompt[i] < 0 || prompt[i] >= model->vocab)
+            return error_set(error, "prompt token %zu is id %d: expected 0 to %d, the vocabulary's last", i + 1,
+                             (int)prompt[i], (int)model->vocab - 1);
+    return 0;
+}
+
+static bool interrupted(const struct run *run)
+{
+    return run->options->interrupted && run->options->interrupted();
+}
+
+/* Runs the prompt in chunks. 1: interrupted. *row: the row of the last step that has the logits. */
+static int prefill(struct run *run, const int32_t *prompt, int *row, struct error *error)
+{
+    size_t count = run->prompt_count;
+    int32_t chunk = run->model->max_rows;
+    if (run->options->chunk > 0 && run->options->chunk < chunk)
+        chunk = run->options->chunk;
+    for (size_t done = 0; done < count;) {
+        if (interrupted(run))
+            return 1;
+        for (int32_t added = 0; added < chunk && done < count; added++, done++) {
+            *row = engine_add(run->engine, run->sequence, prompt[done], done + 1 == count, error);
+            if (*row < 0)
+                return -1;
+        }
+        if (engine_run(run->engine, error))
+            return -1;
+        run->out->prefill_steps++;
+        if (run->options->progress)
+            run->options->progress(run->options->progress_context, "reading the prompt", done, count);
+    }
+    return 0;
+}
+
+static int out_of_memory(struct error *error)
+{
+    return error_set(error, "out of memory for the generated text");
+}
+
+/* Hands finished text to the caller and keeps it. */
+static void emit(struct run *run, size_t from)
+{
+    struct text_buffer *text = &run->out->text;
+    if (run->options->text && text->length > from)
+        run->options->text(run->options->context, text->data + from, text->length - from);
+}
+
+/* Takes text through the stop strings. `watched`: they count already. */
+static int push_text(struct run *run, const char *text, size_t length, bool watched, bool *found, struct error *error)
+{
+    size_t from = run->out->text.length;
+    *found = false;
+    int failed = run->stop && watched ? stop_push(run->stop, text, length, &run->out->text, found)
+                                      : text_buffer_add(&run->out->text, text, length);
+    emit(run, from);
+    return failed ? out_of_memory(error) : 0;
+}
+
+static int push_token(struct run *run, int32_t token, bool *found, struct error *error)
+{
+    *found = false;
+    if (!run->detokenizer)
+        return 0;
+    size_t length;
+    const char *text = detokenizer_push(run->detokenizer, token, &length);
+    bool watched = run->out->ids.count > (size_t)run->options->sampler->min_tokens;
+    return text ? push_text(run, text, length, watched, found, error) : out_of_memory(error);
+}
+
+/* What the detokenizer and the stop strings held back. */
+static int flush_text(struct run *run, bool *found, struct error *error)
+{
+    *found = false;
+    if (!run->detokenizer)
+        return 0;
+    size_t length;
+    const char *text = detokenizer_flush(run->detokenizer, &length);
+    if (!text)
+        return out_of_memory(error);
+    if (push_text(run, text, length, true, found, error))
+        return -1;
+    size_t from = run->out->text.length;
+    if (run->stop && !*found && stop_flush(run->stop, &run->out->text))
+        return out_of_memory(error);
+    emit(run, from);
+    return 0;
+}
+
+/* The likeliest tokens of these logits, best first. */
+static void note_alternatives(struct run *run, const float *logits, double log_sum)
+{
+    int32_t wanted = run->options->alternatives, vocab = run->model->vocab;
+    struct alternative *list = run->out->alternatives + (run->out->ids.count - 1) * (size_t)wanted;
+    struct candidate *all = run->candidates, *scratch = run->candidates + vocab;
+    for (int32_t token = 0; token < vocab; token++)
+        all[token] = (struct candidate){.key = candidate_key(logits[token], token), .weight = 1};
+    int32_t count = candidates_top_k(all, vocab, wanted, scratch);
+    for (int32_t i = 0; i < wanted; i++) {
+        /* A selection sort: `wanted` is small. */
+        int32_t best = -1;
+        for (int32_t j = 0; j < count; j++)
+            if (all[j].weight && (best < 0 || all[j].key > all[best].key))
+                best = j;
+        list[i] = (struct alternative){.token = -1, .logprob = -INFINITY};
+        if (best < 0)
+            continue;
+        int32_t token = candidate_token(&all[best]);
+        list[i] = (struct alternative){.token = token, .logprob = (float)((double)logits[token] - log_sum)};
+        all[best].weight = 0;
+    }
+}
+
+/* Room in the arrays that run beside the ids. */
+static int reserve(struct run *run)
+{
+    struct generation *out = run->out;
+    if (out->ids.count < run->logprob_capacity)
+        return 0;
+    size_t capacity = run->logprob_capacity ? run->logprob_capacity * 2 : 64;
+    float *logprobs = realloc(out->logprobs, capacity * sizeof *logprobs);
+    if (!logprobs)
+        return -1;
+    out->logprobs = logprobs;
+    if (run->options->alternatives > 0) {
+        struct alternative *alternatives =
+            realloc(out->alternatives, capacity * (size_t)run->options->alternatives * sizeof *alternatives);
+        if (!alternatives)
+            return -1;
+        out->alternatives = alternatives;
+    }
+    run->logprob_capacity = capacity;
+    return 0;
+}
+
+/* Chooses the next token from the last step's row and notes everything about it. The token, or -1. */
+static int32_t choose(struct run *run, int row, struct error *error)
+{
+    struct generation *out = run->out;
+    float *logits = engine_logits(run->engine, row);
+    if (reserve(run) || token_list_add(&out->ids, -1))
+        return out_of_memory(error);
+    size_t at = out->ids.count - 1;
+    float maximum;
+    if (run->options->alternatives > 0 && !logits_maximum(logits, run->model->vocab, &maximum, error))
+        note_alternatives(run, logits, logits_log_sum(logits, run->model->vocab, maximum));
+    int32_t token =
+        sampler_choose(run->sampler, logits, sequence_length(run->engine, run->sequence), &out->logprobs[at], error);
+    out->ids.id[at] = token;
+    out->ids.count = token < 0 ? at : at + 1;
+    return token;
+}
+
+static bool is_stop(const struct run *run, int32_t token)
+{
+    const struct sampler_options *sampler = run->options->sampler;
+    for (int i = 0; i < sampler->stop_count; i++)
+        if (sampler->stop[i] == token)
+            return true;
+    return false;
+}
+
+/* Whether the text ends before another token is chosen; then out->finish says why. */
+static bool ended(struct run *run)
+{
+    struct generation *out = run->out;
+    int32_t limit = run->options->max_tokens;
+    if (limit >= 0 && out->ids.count >= (size_t)limit)
+        out->finish = FINISH_LENGTH;
+    else if (run->prompt_count + out->ids.count >= (size_t)run->model->max_seq)
+        out->finish = FINISH_CONTEXT;
+    else if (interrupted(run))
+        out->finish = FINISH_INTERRUPTED;
+    else
+        return false;
+    return true;
+}
+
+/* Runs the chosen token; the row that has the next logits, or -1. */
+static int advance(struct run *run, int32_t token, struct error *error)
+{
+    int row = engine_add(run->engine, run->sequence, token, true, error);
+    if (row < 0 || engine_run(run->engine, error))
+        return -1;
+    run->out->decode_steps++;
+    return row;
+}
+
+/* Chooses and steps until the text ends; `row` has the first logits. *found: a stop string ended it. */
+static int decode(struct run *run, int row, bool *found, struct error *error)
+{
+    int32_t token = -1;
+    while (!ended(run)) {
+        if (token >= 0 && (row = advance(run, token, error)) < 0)
+            return -1;
+        token = choose(run, row, error);
+        if (token < 0)
+            return -1;
+        bool stop = is_stop(run, token);
+        if (!stop && push_token(run, token, found, error))
+            return -1;
+        if (stop || *found) {
+            run->out->finish = FINISH_STOP;
+            return 0;
+        }
+    }
+    return 0;
+}
+
+static int open_parts(struct run *run, struct error *error)
+{
+    const struct generate_options *options = run->options;
+    int32_t vocab = run->model->vocab;
+    if (!(run->sampler = sampler_open(options->sampler, vocab, error)))
+        return -1;
+    if (options->tokenizer && !(run->detokenizer = detokenizer_open(options->tokenizer, !options->special)))
+        return out_of_memory(error);
+    if (options->stop_string_count && !(run->stop = stop_open(options->stop_strings, options->stop_string_count)))
+        return out_of_memory(error);
+    if (options->alternatives > 0 && !(run->candidates = calloc((size_t)vocab * 2, sizeof *run->candidates)))
+        return out_of_memory(error);
+    run->sequence = sequence_open(run->engine, options->adapter, error);
+    return run->sequence < 0 ? -1 : 0;
+}
+
+static void close_parts(struct run *run)
+{
+    if (run->sequence >= 0) {
+        engine_discard(run->engine);
+        sequence_close(run->engine, run->sequence);
+    }
+    sampler_close(run->sampler);
+    if (run->detokenizer)
+        detokenizer_close(run->detokenizer);
+    stop_close(run->stop);
+    free(run->candidates);
+}
+
+static int generate_parts(struct run *run, const int32_t *prompt, struct error *error)
+{
+    struct generation *out = run->out;
+    for (size_t i = 0; i < run->prompt_count; i++)
+        sampler_see(run->sampler, prompt[i], false);
+    int row = -1;
+    double start = clock_seconds();
+    int outcome = prefill(run, prompt, &row, error);
+    out->prefill_seconds = clock_seconds() - start;
+    if (outcome) {
+        out->finish = FINISH_INTERRUPTED;
+        return outcome < 0 ? -1 : 0;
+    }
+    bool found = false;
+    start = clock_seconds();
+    if (decode(run, row, &found, error) || (!found && flush_text(run, &found, error)))
+        return -1;
+    if (found)
+        out->finish = FINISH_STOP;
+    out->decode_seconds = clock_seconds() - start;
+    return 0;
+}
+
+int generate(struct engine *engine, const int32_t *prompt, size_t prompt_count, const struct generate_options *options,
+             struct generation *generation, struct error *error)
+{
+    struct run run = {.engine = engine,
+                      .model = engine_model(engine),
+                      .options = options,
+                      .out = generation,
+                      .prompt_count = prompt_count,
+                      .sequence = -1};
+    memset(generation, 0, sizeof *generation);
+    int failed = check_prompt(run.model, prompt, prompt_count, error) || open_parts(&run, error) ||
+                 generate_parts(&run, prompt, error);
+    close_parts(&run);
+    return failed ? -1 : 0;
+}
+
+void generation_free(struct generation *generation)
+{
+    free(generation->ids.id);
+    free(generation->logprobs);
+    free(generation->alternatives);
+    free(generation->text.data);
+    memset(generation, 0, sizeof *generation);
+}
