@@ -6,6 +6,7 @@ local decoder = require "describe.decoder"
 return {
    architectures = { "Qwen3ForCausalLM" },
    config = decoder.config(decoder.windowed {
+      { name = "head_dim", "size", default = 128 },
       { name = "hidden_act", one_of = { "silu" }, default = "silu" },
       { name = "attention_bias", "boolean", default = false },
    }),

@@ -1,0 +1,252 @@
+/* What `lathe generate` writes: compared with a golden copy, compiled with warnings as errors by gcc and clang for every
+   instruction set, and formatted as clang-format leaves it. */
+#include <check.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fixture.h"
+#include "host.h"
+#include "process.h"
+
+/* Two runs of layers, biases, a window in one layer of two. */
+static const char golden_model[] = "qwen2-window";
+
+/* A window and biases, head norms, all biases. */
+static const struct {
+    const char *model, *dtype;
+} packages[] = {{"qwen2-window", "bf16"}, {"qwen3-ratio3", "f32"}, {"llama-bias", "bf16"}, {"llama-text", "f32"}};
+
+enum { PACKAGES = sizeof packages / sizeof *packages, COMPILED = 3 };
+
+/* Copies of runtime/, which have a test of their own. */
+static bool is_copy(const char *path)
+{
+    return strncmp(path, "src/runtime/", 12) == 0 || strcmp(path, "lathe.h") == 0;
+}
+
+static void generate(const char *model, const char *dtype, const char *output)
+{
+    struct process_result result;
+    process_ok(&result, lathe(), "generate", fixture_folder(model), "--dtype", dtype, "-o", output, "--quiet", NULL);
+    process_free(&result);
+}
+
+static void generate_all(void)
+{
+    struct process_result result;
+    for (int i = 0; i < PACKAGES; i++) {
+        process_ok(&result, "mkdir", "-p", temporary_path("%s", packages[i].dtype), NULL);
+        process_free(&result);
+        generate(packages[i].model, packages[i].dtype, temporary_path("%s/%s", packages[i].dtype, packages[i].model));
+    }
+}
+
+/* The files of a folder, a path a line, sorted; free it. */
+static char *list(const char *folder)
+{
+    struct process_result result;
+    const char *arguments[] = {"sh", "-c", "find . -type f | sed 's/^..//' | LC_ALL=C sort", NULL};
+    process_run(&result, &(struct process_options){.directory = folder}, arguments);
+    ck_assert_msg(result.status == 0, "%s: %s", folder, result.err);
+    char *paths = strdup(result.out);
+    process_free(&result);
+    return paths;
+}
+
+/* The end of the line, and of the lines after it that stand in the manifest for copies. */
+static char *next_line(char *line)
+{
+    do {
+        line += strcspn(line, "\n");
+        line += *line == '\n';
+    } while (strstr(line, "    \"src/runtime/") == line || strstr(line, "    \"lathe.h\"") == line);
+    return line;
+}
+
+static void compare_lines(const char *path, char *expected, char *found)
+{
+    for (int line = 1; *expected || *found; line++) {
+        int left = (int)strcspn(expected, "\n"), right = (int)strcspn(found, "\n");
+        ck_assert_msg(*expected && *found && left == right && memcmp(expected, found, (size_t)left) == 0,
+                      "%s:%d:\n  expected %s%.*s\n  found    %s%.*s\nIf the change is meant, run "
+                      "tests/golden/refresh.sh and look at its difference.",
+                      path, line, *expected ? "" : "(the end)", left, expected, *found ? "" : "(the end)", right,
+                      found);
+        expected = next_line(expected);
+        found = next_line(found);
+    }
+}
+
+START_TEST(golden)
+{
+    const char *folder = text("%s/tests/golden/%s", TEST_SOURCE_DIR, golden_model);
+    const char *made = temporary_path("bf16/%s", golden_model);
+    char *expected = list(folder), *found = list(made), *rest = expected;
+    int compared = 0;
+    for (char *path = strtok(found, "\n"); path; path = strtok(NULL, "\n")) {
+        if (is_copy(path))
+            continue;
+        size_t length = strcspn(rest, "\n");
+        ck_assert_msg(length == strlen(path) && strncmp(rest, path, length) == 0,
+                      "tests/golden/%s: expected the file %.*s, found %s", golden_model, (int)length, rest, path);
+        rest += length + (rest[length] == '\n');
+        char *left = file_read(text("%s/%s", folder, path), NULL), *right = file_read(text("%s/%s", made, path), NULL);
+        compare_lines(path, left, right);
+        free(left);
+        free(right);
+        compared++;
+    }
+    ck_assert_msg(*rest == '\0', "tests/golden/%s: expected the file %s, found no more", golden_model, rest);
+    ck_assert_int_ge(compared, 15);
+    free(expected);
+    free(found);
+}
+END_TEST
+
+/* The headers that a package carries are those of the runtime. */
+START_TEST(copies_of_the_runtime)
+{
+    const char *made = temporary_path("bf16/%s", golden_model);
+    char *paths = list(made);
+    int compared = 0;
+    for (char *path = strtok(paths, "\n"); path; path = strtok(NULL, "\n")) {
+        if (!is_copy(path))
+            continue;
+        char *copy = file_read(text("%s/%s", made, path), NULL);
+        char *own = file_read(text("%s/runtime/%s", TEST_SOURCE_DIR, strrchr(text("/%s", path), '/') + 1), NULL);
+        ck_assert_msg(strcmp(copy, own) == 0, "%s is not the runtime's", path);
+        free(copy);
+        free(own);
+        compared++;
+    }
+    ck_assert_int_ge(compared, 4);
+    free(paths);
+}
+END_TEST
+
+/* The compiler's flags, from the generator itself, and those of each instruction set, from the manifest. */
+static const char *common_flags(void)
+{
+    lua_State *lua = host_state();
+    ck_assert_ptr_nonnull(lua);
+    ck_assert_msg(luaL_dostring(lua, "return require('compile.cc').flags()") == LUA_OK, "%s", lua_tostring(lua, -1));
+    const char *flags = text("%s", lua_tostring(lua, -1));
+    lua_close(lua);
+    return flags;
+}
+
+/* thorough: with the warnings that need the flow of data, which take an optimising compiler, and longer. */
+static void compile(const char *folder, const char *compiler, const char *variant, const char *flags, const char *files,
+                    bool thorough)
+{
+    struct process_options options = {.directory = text("%s/src", folder)};
+    struct process_result result;
+    const char *command = text("%s %s %s -DVARIANT=%s -Wpedantic -Werror", compiler, common_flags(), flags, variant);
+    const char *script = thorough
+                             ? text("for file in %s; do %s -O1 -S -o /dev/null $file || exit 1; done", files, command)
+                             : text("%s -fsyntax-only %s", command, files);
+    const char *arguments[] = {"sh", "-c", script, NULL};
+    process_run(&result, &options, arguments);
+    ck_assert_msg(result.status == 0 && result.err_length == 0, "%s, %s, %s: %.2000s", folder, compiler, variant,
+                  result.err);
+    process_free(&result);
+}
+
+static const char *const compilers[] = {"gcc", "clang"};
+
+START_TEST(compiles_without_warnings)
+{
+    const char *compiler = compilers[_i / COMPILED];
+    const char *folder = temporary_path("%s/%s", packages[_i % COMPILED].dtype, packages[_i % COMPILED].model);
+    struct process_result result;
+    process(&result, "sh", "-c", text("command -v %s", compiler), NULL);
+    if (result.status != 0) {
+        printf("  %s is not here: skipped\n", compiler);
+        process_free(&result);
+        return;
+    }
+    process_free(&result);
+    char *source = file_read(text("%s/MANIFEST.json", folder), NULL);
+    cJSON *manifest = json_parse(source, "MANIFEST.json");
+    const cJSON *variant, *flag, *path;
+    char files[2048] = "";
+    cJSON_ArrayForEach(path, json_member(manifest, "compiled_per_variant", "MANIFEST.json"))
+        snprintf(files + strlen(files), sizeof files - strlen(files), " %s", path->valuestring + strlen("src/"));
+    ck_assert_ptr_nonnull(strstr(files, "attention.c"));
+    int variants = 0;
+    cJSON_ArrayForEach(variant, json_member(manifest, "variants", "MANIFEST.json"))
+    {
+        char flags[512] = "";
+        cJSON_ArrayForEach(flag, json_member(variant, "flags", "variants"))
+            snprintf(flags + strlen(flags), sizeof flags - strlen(flags), " %s", flag->valuestring);
+        const char *name = json_member(variant, "name", "variants")->valuestring;
+        bool scalar = strcmp(name, "scalar") == 0;
+        if (scalar ||
+            _i % COMPILED < 2) /* what the instruction sets change is in the prelude: once a dtype is enough */
+            compile(folder, compiler, name, flags, files, scalar && _i == 0);
+        variants++;
+    }
+    ck_assert_int_ge(variants, 3);
+    compile(folder, compiler, "common", "", "package.c main.c", true);
+    compile(folder, compiler, "common", "-DSOURCES_EDITED", "package.c", true);
+    cJSON_Delete(manifest);
+    free(source);
+}
+END_TEST
+
+/* The check above sees a warning when there is one. */
+START_TEST(a_warning_is_seen)
+{
+    struct process_result result;
+    const char *folder = temporary_path("warned");
+    file_copy(temporary_path("bf16/%s", golden_model), folder);
+    const char *script = text("%s %s -DVARIANT=scalar -Wpedantic -Werror -S -o /dev/null head.c", "cc", common_flags());
+    const char *arguments[] = {"sh", "-c", script, NULL};
+    process_ok(&result, "sed", "-i", "s/int start = /int unused, start = /", text("%s/src/head.c", folder), NULL);
+    process_free(&result);
+    process_run(&result, &(struct process_options){.directory = text("%s/src", folder)}, arguments);
+    ck_assert_int_ne(result.status, 0);
+    ck_assert_ptr_nonnull(strstr(result.err, "unused"));
+    process_free(&result);
+}
+END_TEST
+
+START_TEST(is_formatted)
+{
+    struct process_result result;
+    process(&result, "sh", "-c", "clang-format --version", NULL);
+    bool usable = result.status == 0 && strstr(result.out, "version 14.");
+    process_free(&result);
+    if (!usable) {
+        printf("  clang-format 14 is not here: skipped\n");
+        return;
+    }
+    file_copy(TEST_SOURCE_DIR "/.clang-format", temporary_path("%s/.clang-format", packages[_i].dtype));
+    const char *folder = temporary_path("%s/%s", packages[_i].dtype, packages[_i].model);
+    const char *arguments[] = {"sh", "-c", "clang-format --dry-run -Werror *.c *.h", NULL};
+    process_run(&result, &(struct process_options){.directory = text("%s/src", folder)}, arguments);
+    ck_assert_msg(result.status == 0, "%s: %.1500s", folder, result.err);
+    process_free(&result);
+}
+END_TEST
+
+int main(void)
+{
+    temporary_folder();
+    Suite *suite = suite_create("codegen/sources");
+    TCase *sources = tcase_create("sources");
+    tcase_set_timeout(sources, 180);
+    tcase_add_unchecked_fixture(sources, generate_all, NULL);
+    tcase_add_test(sources, golden);
+    tcase_add_test(sources, copies_of_the_runtime);
+    tcase_add_loop_test(sources, is_formatted, 0, PACKAGES);
+    tcase_add_test(sources, a_warning_is_seen);
+    tcase_add_loop_test(sources, compiles_without_warnings, 0, 2 * COMPILED);
+    suite_add_tcase(suite, sources);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_NORMAL);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed ? 1 : 0;
+}
