@@ -1,0 +1,117 @@
+#include "fixture.h"
+
+#include <check.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "process.h"
+
+const char *const fixture_names[FIXTURE_COUNT] = {
+    "llama-576",    "llama-linear", "llama-llama3", "llama-bias",   "llama-text", "mistral-window",
+    "mistral-full", "qwen2-896",    "qwen2-ratio7", "qwen2-window", "qwen3-128",  "qwen3-ratio3",
+};
+
+const char *fixture_folder(const char *name)
+{
+    return text("%s/tests/fixtures/models/%s", TEST_SOURCE_DIR, name);
+}
+
+cJSON *json_parse(const char *source, const char *what)
+{
+    cJSON *json = cJSON_ParseWithOpts(source, NULL, 1);
+    ck_assert_msg(json != NULL, "%s: not JSON: %.500s", what, source);
+    return json;
+}
+
+const cJSON *json_member(const cJSON *object, const char *name, const char *what)
+{
+    const cJSON *member = cJSON_GetObjectItemCaseSensitive(object, name);
+    ck_assert_msg(member != NULL, "%s: no member '%s'", what, name);
+    return member;
+}
+
+struct ids json_ids(const cJSON *object, const char *name, const char *what)
+{
+    const cJSON *array = json_member(object, name, what), *item;
+    ck_assert_msg(cJSON_IsArray(array), "%s: '%s' is not an array", what, name);
+    struct ids ids = {calloc((size_t)cJSON_GetArraySize(array) + 1, sizeof *ids.id), 0};
+    ck_assert_ptr_nonnull(ids.id);
+    cJSON_ArrayForEach(item, array)
+    {
+        ck_assert_msg(cJSON_IsNumber(item), "%s: '%s' holds something that is not a number", what, name);
+        ids.id[ids.count++] = item->valueint;
+    }
+    return ids;
+}
+
+void fixture_load(struct fixture *fixture, const char *name)
+{
+    const char *folder = fixture_folder(name);
+    char *source = file_read(text("%s/reference/case.json", folder), NULL);
+    memset(fixture, 0, sizeof *fixture);
+    fixture->name = name;
+    fixture->folder = folder;
+    fixture->json = json_parse(source, name);
+    free(source);
+    fixture->prompt = json_ids(fixture->json, "prompt", name);
+    fixture->positions = json_ids(fixture->json, "positions", name);
+    const cJSON *greedy = json_member(fixture->json, "greedy", name);
+    fixture->greedy_prompt = json_ids(greedy, "prompt", name);
+    fixture->greedy = json_ids(greedy, "ids", name);
+    npy_read(&fixture->logits, text("%s/reference/logits.npy", folder));
+    ck_assert_uint_eq(fixture->logits.rows, fixture->positions.count);
+}
+
+void fixture_free(struct fixture *fixture)
+{
+    free(fixture->prompt.id);
+    free(fixture->positions.id);
+    free(fixture->greedy_prompt.id);
+    free(fixture->greedy.id);
+    npy_free(&fixture->logits);
+    cJSON_Delete(fixture->json);
+    memset(fixture, 0, sizeof *fixture);
+}
+
+char *ids_text(const int32_t *ids, size_t count)
+{
+    char *line = malloc(count * 12 + 1), *end = line;
+    ck_assert_ptr_nonnull(line);
+    *line = 0;
+    for (size_t i = 0; i < count; i++)
+        end += sprintf(end, "%s%d", i ? "," : "", ids[i]);
+    return line;
+}
+
+const char *lathe(void)
+{
+    const char *program = getenv("LATHE");
+    return program && program[0] ? program : TEST_BINARY_DIR "/lathe";
+}
+
+const char *executable(const char *output)
+{
+    const char *slash = strrchr(output, '/');
+    return text("%s/%s", output, slash ? slash + 1 : output);
+}
+
+const char *lathe_build(const char *model, const char *output, ...)
+{
+    const char *arguments[32] = {lathe(), "build", model, "-o", output, "--quiet"}, *more;
+    int count = 6;
+    va_list list;
+    va_start(list, output);
+    while ((more = va_arg(list, const char *)) && count < 31)
+        arguments[count++] = more;
+    va_end(list);
+    arguments[count] = NULL;
+    struct process_result result;
+    process_ok(&result, "mkdir", "-p", "--", text("%.*s", (int)(strrchr(output, '/') - output), output), NULL);
+    process_free(&result);
+    process_run(&result, NULL, arguments);
+    ck_assert_msg(result.status == 0, "lathe build %s: status %d: %.3000s", model, result.status, result.err);
+    process_free(&result);
+    return executable(output);
+}
