@@ -8,6 +8,7 @@
 #include "statistics.h"
 
 enum { PASSES_MAX = 1000, LANES = 8 };
+#define PASS_BYTES (UINT64_C(64) << 20) /* small weights are read several times in a pass, or its ends would count */
 
 /* A thread's share of the tensors. */
 struct reader {
@@ -16,7 +17,8 @@ struct reader {
     pthread_barrier_t *barrier;
     const bool *stop; /* written between two barriers, so no thread reads it meanwhile */
     int thread, threads;
-    uint64_t sum; /* so that the reading is not optimised away */
+    uint64_t rounds; /* of reading everything in a pass */
+    uint64_t sum;    /* so that the reading is not optimised away */
 };
 
 static uint64_t read_words(const unsigned char *bytes, uint64_t length)
@@ -37,7 +39,7 @@ static uint64_t read_words(const unsigned char *bytes, uint64_t length)
 }
 
 /* The thread's slice of every tensor, as the kernels split theirs. */
-static uint64_t read_share(const struct reader *reader)
+static uint64_t read_round(const struct reader *reader)
 {
     const struct model *model = engine_model(reader->engine);
     uint64_t sum = 0;
@@ -50,6 +52,14 @@ static uint64_t read_share(const struct reader *reader)
         uint64_t from = lines * thread / threads, to = lines * (thread + 1) / threads;
         sum += read_words(data + from * 64, (to - from) * 64);
     }
+    return sum;
+}
+
+static uint64_t read_share(const struct reader *reader)
+{
+    uint64_t sum = 0;
+    for (uint64_t round = 0; round < reader->rounds; round++)
+        sum += read_round(reader);
     return sum;
 }
 
@@ -111,12 +121,14 @@ static void measure(struct bandwidth *result, struct reader *readers, pthread_t 
     pthread_mutex_t gate = PTHREAD_MUTEX_INITIALIZER;
     pthread_barrier_t barrier;
     bool stop = false;
+    uint64_t rounds = result->bytes < PASS_BYTES ? PASS_BYTES / result->bytes : 1;
     pthread_mutex_lock(&gate);
     for (int i = 0; i < threads; i++) {
         readers[i].gate = &gate;
         readers[i].barrier = &barrier;
         readers[i].stop = &stop;
         readers[i].thread = i;
+        readers[i].rounds = rounds;
     }
     int started = start_readers(readers, handles, threads);
     for (int i = 0; i < started; i++)
@@ -124,7 +136,7 @@ static void measure(struct bandwidth *result, struct reader *readers, pthread_t 
     pthread_barrier_init(&barrier, NULL, (unsigned)started);
     pthread_mutex_unlock(&gate);
     result->passes = timed_passes(&readers[0], &stop, seconds, times);
-    result->bytes_per_second = (double)result->bytes / median(times, result->passes);
+    result->bytes_per_second = (double)(result->bytes * rounds) / median(times, result->passes);
     volatile uint64_t sink = 0;
     for (int i = 0; i < started; i++) {
         if (i > 0)

@@ -8,7 +8,7 @@
 
 struct bandwidth {
     double bytes_per_second; /* the median pass; 0: could not be measured */
-    uint64_t bytes;          /* read by one pass: all weights, each once */
+    uint64_t bytes;          /* all weights, each read once a pass (small ones: as often as makes 64 MiB) */
     int passes;
 };
 

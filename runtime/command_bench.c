@@ -90,8 +90,9 @@ static int check_options(const struct bench *b, const struct model *model, struc
                          "--max-seq %" PRId64,
                          (int)b->prompt, (int)b->gen, length, (int)model->max_seq, length);
     if (b->batch > model->max_outputs || b->batch > model->max_rows)
-        return error_set(error, "--batch %d: a step has %d rows and gives logits for %d; ask for less, or build the "
-                                "package again with larger --max-rows",
+        return error_set(error,
+                         "--batch %d: a step has %d rows and gives logits for %d; ask for less, or build the "
+                         "package again with larger --max-rows",
                          (int)b->batch, (int)model->max_rows, (int)model->max_outputs);
     return 0;
 }
@@ -188,8 +189,7 @@ static int run_once(struct bench *b, int32_t gen, bool measured, struct error *e
         end = clock_seconds();
         if (measured)
             b->decode[b->steps++] = end - start;
-        progress_report(&b->program->progress, "measuring", (uint64_t)b->steps,
-                        (uint64_t)b->repeat * (uint64_t)b->gen);
+        progress_report(&b->program->progress, "measuring", (uint64_t)b->steps, (uint64_t)b->repeat * (uint64_t)b->gen);
     }
     close_sequences(b);
     return 0;
@@ -224,8 +224,7 @@ static struct result summarise(struct bench *b, struct bandwidth bandwidth)
     if (r.decode_median > 0)
         r.decode_rate = b->batch / r.decode_median;
     if (r.decode_median > 0 && bandwidth.bytes_per_second > 0)
-        r.share =
-            (double)b->program->model->weight_bytes_read / bandwidth.bytes_per_second / r.decode_median;
+        r.share = (double)b->program->model->weight_bytes_read / bandwidth.bytes_per_second / r.decode_median;
     return r;
 }
 
@@ -290,8 +289,7 @@ static void print_text(const struct bench *b, const struct result *r)
            r->bandwidth.passes);
     if (b->steps)
         printf("roof       %10.1f %%          a step must read %.1f MB of weights: %.3f ms at that bandwidth\n",
-               r->share * 100, (double)model->weight_bytes_read / 1e6,
-               r->share * r->decode_median * 1e3);
+               r->share * 100, (double)model->weight_bytes_read / 1e6, r->share * r->decode_median * 1e3);
 }
 
 static int allocate(struct bench *b)

@@ -52,8 +52,8 @@ static int parse_ids(const char *text, size_t length, struct token_list *ids, st
             size_t end = start;
             while (end < length && end - start < 40 && (unsigned char)text[end] > ' ')
                 end++;
-            return error_set(error, "token %zu: expected a token id, found '%.*s'", ids->count + 1,
-                             (int)(end - start), text + start);
+            return error_set(error, "token %zu: expected a token id, found '%.*s'", ids->count + 1, (int)(end - start),
+                             text + start);
         }
         if (token_list_add(ids, (int32_t)id))
             return error_set(error, "out of memory for the token ids");

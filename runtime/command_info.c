@@ -249,8 +249,8 @@ static void print_text(const struct program *program, const struct memory *memor
            model->sources_edited ? ", sources edited" : "");
     printf("shape             %d layers, hidden %d, intermediate %d, %d heads (%d for keys and values) of %d, "
            "vocabulary %d\n",
-           (int)model->layers, (int)model->hidden, (int)model->intermediate, (int)model->heads,
-           (int)model->kv_heads, (int)model->head_dim, (int)model->vocab);
+           (int)model->layers, (int)model->hidden, (int)model->intermediate, (int)model->heads, (int)model->kv_heads,
+           (int)model->head_dim, (int)model->vocab);
     printf("parameters        %" PRIu64 "\n", model->parameters);
     if (model->random)
         printf("weights           random, seed %" PRIu64 "; %s read for each token\n", model->random_seed,
@@ -258,11 +258,10 @@ static void print_text(const struct program *program, const struct memory *memor
     else
         printf("weights           %s, of which %s are read for each token\n", size_text(model->payload_bytes, a),
                size_text(model->weight_bytes_read, b));
-    printf("lengths           %d positions, %d rows a step, logits for %d of them, pages of %d\n",
-           (int)model->max_seq, (int)model->max_rows, (int)model->max_outputs, (int)model->page);
+    printf("lengths           %d positions, %d rows a step, logits for %d of them, pages of %d\n", (int)model->max_seq,
+           (int)model->max_rows, (int)model->max_outputs, (int)model->page);
     printf("memory            %s of state (%s a token), %s for everything else beside the weights\n",
-           size_text(memory->state_total, a), size_text(state_bytes_per_token(model), b),
-           size_text(memory->other, c));
+           size_text(memory->state_total, a), size_text(state_bytes_per_token(model), b), size_text(memory->other, c));
     print_variants(program);
     printf("tokenizer         %s; chat template: %s\n", program->tokenizer ? "yes" : "none (token ids only)",
            model->chat_template ? "yes" : "none");

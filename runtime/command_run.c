@@ -46,7 +46,7 @@ static void set_defaults(struct run_options *options, const struct generation_de
     sampler->repetition_penalty = defaults->repetition_penalty > 0 ? defaults->repetition_penalty : 1;
 }
 
-enum { INPUT_OPTIONS = 4, LENGTH_OPTIONS = 6, CHOICE_OPTIONS = 9, OUTPUT_OPTIONS = 4 };
+enum { INPUT_OPTIONS = 4, LENGTH_OPTIONS = 5, CHOICE_OPTIONS = 9, OUTPUT_OPTIONS = 5 };
 
 static void input_table(struct run_options *o, struct option table[INPUT_OPTIONS])
 {
@@ -107,12 +107,6 @@ static void length_table(struct run_options *o, struct option table[LENGTH_OPTIO
          .value = "N",
          .help = "forbid stop ids, and overlook stop strings, until N tokens are out",
          .maximum = INT32_MAX},
-        {.name = "logprobs",
-         .kind = OPTION_INTEGER,
-         .target = &o->logprobs,
-         .value = "K",
-         .help = "with --json: note the K likeliest tokens at every place",
-         .maximum = 1000},
     };
     memcpy(table, rows, sizeof rows);
 }
@@ -188,6 +182,12 @@ static void output_table(struct run_options *o, struct option table[OUTPUT_OPTIO
          .kind = OPTION_FLAG,
          .target = &o->special,
          .help = "print special tokens as the vocabulary spells them"},
+        {.name = "logprobs",
+         .kind = OPTION_INTEGER,
+         .target = &o->logprobs,
+         .value = "K",
+         .help = "with --json: note the K likeliest tokens at every place",
+         .maximum = 1000},
         {.name = "dump",
          .kind = OPTION_PAIR,
          .target = o->dump,
@@ -209,9 +209,10 @@ static int check_options(const struct program *program, const struct run_options
     if (operands > 1)
         return error_set(error, "unexpected '%.100s' after the prompt: put the prompt in quotes", argv[1]);
     if (sources != 1)
-        return error_set(error, sources ? "expected one prompt, found %d: give a text, -f FILE or --ids"
-                                        : "no prompt (%d found): give a text in quotes, - for standard input, -f FILE "
-                                          "or --ids 1,2,3 (run --help)",
+        return error_set(error,
+                         sources ? "expected one prompt, found %d: give a text, -f FILE or --ids"
+                                 : "no prompt (%d found): give a text in quotes, - for standard input, -f FILE "
+                                   "or --ids 1,2,3 (run --help)",
                          sources);
     for (int i = 0; i < o->stop.count; i++) {
         if (!o->stop.item[i][0])
@@ -415,9 +416,8 @@ static int print_result(struct run *run)
         fputc('\n', stdout);
     else
         print_ids(&run->generation);
-    int status = program_finish(program, run->generation.finish == FINISH_INTERRUPTED && interrupt_requested()
-                                             ? EXIT_INTERRUPTED
-                                             : EXIT_OK);
+    int status = program_finish(
+        program, run->generation.finish == FINISH_INTERRUPTED && interrupt_requested() ? EXIT_INTERRUPTED : EXIT_OK);
     if (run->options->verbose)
         print_speed(&run->prompt, &run->generation);
     return status;

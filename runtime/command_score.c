@@ -191,8 +191,8 @@ static int score_text(struct score_command *c, const char *path, struct error *e
 {
     struct text_buffer text = {0};
     struct token_list ids = {0};
-    int outcome = program_read(path, &text, error) ||
-                          prompt_encode(c->program, text.data ? text.data : "", text.length, !c->no_special, &ids, error)
+    int outcome = program_read(path, &text, error) || prompt_encode(c->program, text.data ? text.data : "", text.length,
+                                                                    !c->no_special, &ids, error)
                       ? -1
                       : score_ids(c, &ids, error);
     free(text.data);

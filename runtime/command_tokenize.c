@@ -14,8 +14,8 @@ static const char about[] =
     "Reads text from standard input and prints its token ids: one line for everything, separated by spaces.\n"
     "With --jsonl every line of the input is a JSON string, and a JSON array of ids is printed for it.";
 
-static int encode(const struct program *program, const char *text, size_t length, bool special,
-                  struct token_list *ids, struct error *error)
+static int encode(const struct program *program, const char *text, size_t length, bool special, struct token_list *ids,
+                  struct error *error)
 {
     ids->count = 0;
     return tokenizer_encode(program->tokenizer, text, length, special, ids, error);

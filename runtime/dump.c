@@ -12,9 +12,9 @@ struct dump {
     const struct model *model;
     struct trace trace;
     char *folder;
-    bool *wanted;      /* [trace_count] */
+    bool *wanted;          /* [trace_count] */
     struct npy_out *array; /* [trace_count] opened when the tensor first comes by */
-    bool failed;       /* later tensors are ignored */
+    bool failed;           /* later tensors are ignored */
     struct error error;
 };
 

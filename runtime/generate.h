@@ -23,8 +23,8 @@ enum finish {
 const char *finish_name(enum finish finish);
 
 struct generate_options {
-    int32_t max_tokens; /* -1: until the context is full */
-    int32_t chunk;      /* rows of a prefill step; 0: as many as a step can have */
+    int32_t max_tokens;                    /* -1: until the context is full */
+    int32_t chunk;                         /* rows of a prefill step; 0: as many as a step can have */
     const struct sampler_options *sampler; /* its `stop` ids end the text */
     int32_t adapter;                       /* -1: none */
     int32_t alternatives;                  /* the so many likeliest tokens are noted with every token; 0: none */
@@ -49,14 +49,14 @@ struct alternative {
 };
 
 struct generation {
-    struct token_list ids;    /* everything chosen, the token that ended the text included */
-    float *logprobs;          /* [ids.count] under the model's own distribution */
+    struct token_list ids;            /* everything chosen, the token that ended the text included */
+    float *logprobs;                  /* [ids.count] under the model's own distribution */
     struct alternative *alternatives; /* [ids.count * options.alternatives], best first; token -1 past the vocabulary */
-    struct text_buffer text;  /* without stop strings and stop ids */
+    struct text_buffer text;          /* without stop strings and stop ids */
     enum finish finish;
     int32_t prefill_steps, decode_steps;
-    double prefill_seconds;   /* until the first token's logits were there */
-    double decode_seconds;    /* the rest, choosing included */
+    double prefill_seconds; /* until the first token's logits were there */
+    double decode_seconds;  /* the rest, choosing included */
 };
 
 /* The prompt is checked: at least one id, all in the vocabulary, no longer than the context. 0, or -1 and a message;

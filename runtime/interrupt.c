@@ -4,7 +4,7 @@
 
 /* A signal handler can only reach globals. */
 static volatile sig_atomic_t requested;
-static struct sigaction before_interrupt, before_terminate;
+static struct sigaction before;
 
 static void handle(int number)
 {
@@ -18,14 +18,12 @@ void interrupt_watch(void)
     /* SA_RESETHAND: the second signal meets the default action. No SA_RESTART: a blocked read returns. */
     struct sigaction action = {.sa_handler = handle, .sa_flags = SA_RESETHAND};
     sigemptyset(&action.sa_mask);
-    sigaction(SIGINT, &action, &before_interrupt);
-    sigaction(SIGTERM, &action, &before_terminate);
+    sigaction(SIGINT, &action, &before);
 }
 
 void interrupt_unwatch(void)
 {
-    sigaction(SIGINT, &before_interrupt, NULL);
-    sigaction(SIGTERM, &before_terminate, NULL);
+    sigaction(SIGINT, &before, NULL);
 }
 
 bool interrupt_requested(void)

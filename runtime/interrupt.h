@@ -4,9 +4,9 @@
 
 #include <stdbool.h>
 
-/* From now on the first SIGINT (and SIGTERM) sets the flag, which is cleared. */
+/* From now on the first SIGINT sets the flag, which is cleared. */
 void interrupt_watch(void);
-/* Back to what the signals did before interrupt_watch. */
+/* Back to what the signal did before interrupt_watch. */
 void interrupt_unwatch(void);
 bool interrupt_requested(void);
 

@@ -89,8 +89,7 @@ static int read_unicode(struct cursor *cursor, uint32_t *code, struct error *err
     if (read_hex4(cursor, &high, error))
         return -1;
     *code = high >= 0xd800 && high <= 0xdfff ? 0xfffd : high;
-    if (high < 0xd800 || high > 0xdbff || cursor->end - cursor->at < 6 || cursor->at[0] != '\\' ||
-        cursor->at[1] != 'u')
+    if (high < 0xd800 || high > 0xdbff || cursor->end - cursor->at < 6 || cursor->at[0] != '\\' || cursor->at[1] != 'u')
         return 0;
     struct cursor second = *cursor;
     second.at += 2;

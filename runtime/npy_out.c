@@ -24,8 +24,8 @@ static int write_header(struct npy_out *npy)
     header[8] = (char)(HEADER - 10);
     header[9] = 0;
     int length = snprintf(header + 10, HEADER - 10,
-                          "{'descr': '<f4', 'fortran_order': False, 'shape': (%" PRId64 ", %" PRId64 "), }",
-                          npy->rows, npy->columns);
+                          "{'descr': '<f4', 'fortran_order': False, 'shape': (%" PRId64 ", %" PRId64 "), }", npy->rows,
+                          npy->columns);
     header[10 + length] = ' '; /* snprintf ended the string there */
     header[HEADER - 1] = '\n';
     return fwrite(header, 1, HEADER, npy->file) == HEADER ? 0 : -1;

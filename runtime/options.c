@@ -66,8 +66,7 @@ const char *options_closest(const char *word, const char *const *candidates, int
         /* A beginning of the name is as good as a slip of the finger: --temperature for --temp, --rep for
            --repetition-penalty. */
         size_t other = strlen(candidates[i]);
-        bool begins = length >= 3 && other >= 3 &&
-                      strncmp(word, candidates[i], length < other ? length : other) == 0;
+        bool begins = length >= 3 && other >= 3 && strncmp(word, candidates[i], length < other ? length : other) == 0;
         int d = begins ? 1 : distance(word, candidates[i], limit);
         if (d <= limit && (!best || d < best_distance)) {
             best = candidates[i];

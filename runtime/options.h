@@ -43,12 +43,12 @@ struct bias_list {
 };
 
 struct option {
-    const char *name;     /* without the dashes */
-    char letter;          /* of the short form, or 0 */
+    const char *name; /* without the dashes */
+    char letter;      /* of the short form, or 0 */
     enum option_kind kind;
-    void *target;         /* what kind says; numbers and flags hold the default, which the help shows */
-    const char *value;    /* how the help calls the value; NULL for flags */
-    const char *help;     /* one sentence, wrapped by the help */
+    void *target;      /* what kind says; numbers and flags hold the default, which the help shows */
+    const char *value; /* how the help calls the value; NULL for flags */
+    const char *help;  /* one sentence, wrapped by the help */
     double minimum, maximum;
 };
 

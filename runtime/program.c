@@ -79,8 +79,9 @@ static int check_device(const struct program *program, struct error *error)
     if (!device || strcmp(device, "cpu") == 0)
         return 0;
     if (strcmp(device, "cuda") == 0)
-        return error_set(error, "--device cuda: this package was built for cpu only; build it again with --target cuda, "
-                                "or leave --device out");
+        return error_set(error,
+                         "--device cuda: this package was built for cpu only; build it again with --target cuda, "
+                         "or leave --device out");
     return error_set(error, "--device: expected cpu or cuda, found '%s'", device);
 }
 

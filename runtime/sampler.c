@@ -71,8 +71,8 @@ static int check_tokens(const struct sampler_options *o, int32_t vocab, struct e
     }
     for (int i = 0; i < o->stop_count; i++)
         if (o->stop[i] < 0 || o->stop[i] >= vocab)
-            return error_set(error, "--stop-id %d: expected an id from 0 to %d, the vocabulary's last",
-                             (int)o->stop[i], (int)vocab - 1);
+            return error_set(error, "--stop-id %d: expected an id from 0 to %d, the vocabulary's last", (int)o->stop[i],
+                             (int)vocab - 1);
     return 0;
 }
 

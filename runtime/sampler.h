@@ -41,7 +41,7 @@ struct sampler_options {
     float frequency_penalty;  /* 0: off; subtracted once per occurrence in the output */
     const struct logit_bias *bias; /* [bias_count]; several for one token add up */
     int bias_count;
-    int32_t min_tokens; /* the `stop` ids are forbidden until so many tokens are out */
+    int32_t min_tokens;  /* the `stop` ids are forbidden until so many tokens are out */
     const int32_t *stop; /* [stop_count] ids that end the text */
     int stop_count;
     uint64_t seed;

@@ -11,12 +11,12 @@ uint64_t candidate_key(float logit, int32_t token)
     uint32_t bits;
     memcpy(&bits, &logit, sizeof bits);
     bits = bits >> 31 ? ~bits : bits | UINT32_C(0x80000000);
-    return (uint64_t)bits << 32 | (uint32_t)~(uint32_t)token;
+    return (uint64_t)bits << 32 | (uint32_t) ~(uint32_t)token;
 }
 
 int32_t candidate_token(const struct candidate *candidate)
 {
-    return (int32_t)(uint32_t)~(uint32_t)candidate->key;
+    return (int32_t)(uint32_t) ~(uint32_t)candidate->key;
 }
 
 float candidate_logit(const struct candidate *candidate)

@@ -16,7 +16,7 @@
 #define CANDIDATE_TOKENS_MAX (1 << 23)
 
 struct candidate {
-    uint64_t key;    /* larger is better: the logit's bits in order, then the complement of the id; unique */
+    uint64_t key; /* larger is better: the logit's bits in order, then the complement of the id; unique */
     uint64_t weight;
 };
 

@@ -86,9 +86,8 @@ static int take_row(struct scorer *scorer, const float *logits, size_t at, size_
     bool last = at + 1 == out->count;
     int32_t token = last ? first : scorer->ids[at + 1];
     double logprob = (double)logits[token] - log_sum;
-    struct prediction prediction = {.logprob = (float)logprob,
-                                    .argmax = first,
-                                    .gap = second < 0 ? INFINITY : logits[first] - logits[second]};
+    struct prediction prediction = {
+        .logprob = (float)logprob, .argmax = first, .gap = second < 0 ? INFINITY : logits[first] - logits[second]};
     if (last) {
         out->next = prediction;
         return 0;
@@ -105,8 +104,8 @@ static int run_group(struct scorer *scorer, size_t from, int32_t count, struct e
     for (int32_t i = 0; i < count; i++)
         for (int32_t copy = 0; copy < scorer->options->batch; copy++) {
             size_t place = from + (size_t)i;
-            int row = engine_add(scorer->engine, scorer->sequences[copy], token_at(scorer, copy, place), copy == 0,
-                                 error);
+            int row =
+                engine_add(scorer->engine, scorer->sequences[copy], token_at(scorer, copy, place), copy == 0, error);
             if (row < 0)
                 return -1;
             if (copy == 0)

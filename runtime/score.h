@@ -11,11 +11,11 @@
 #include "npy_out.h"
 
 struct score_options {
-    int32_t chunk;   /* positions of the sequence in a step; 0: as many as fit */
-    int32_t batch;   /* copies scored beside each other, interleaved row by row; the first is reported */
-    bool neighbours; /* the others are different sequences, of random tokens */
-    int32_t context; /* longest window; 0: max_seq */
-    int32_t stride;  /* from one window's start to the next one's; 0: context (no overlap) */
+    int32_t chunk;          /* positions of the sequence in a step; 0: as many as fit */
+    int32_t batch;          /* copies scored beside each other, interleaved row by row; the first is reported */
+    bool neighbours;        /* the others are different sequences, of random tokens */
+    int32_t context;        /* longest window; 0: max_seq */
+    int32_t stride;         /* from one window's start to the next one's; 0: context (no overlap) */
     struct npy_out *logits; /* receives every row of logits that was computed; NULL: none */
     void (*progress)(void *context, const char *what, uint64_t done, uint64_t total); /* may be NULL */
     void *progress_context;
@@ -30,11 +30,12 @@ struct prediction {
 };
 
 struct score {
-    struct prediction *place; /* [count] the first has nothing before it, nor has the first of a window without overlap */
-    struct prediction next;   /* of the token after the last: logprob is the arg-max's */
+    struct prediction
+        *place;             /* [count] the first has nothing before it, nor has the first of a window without overlap */
+    struct prediction next; /* of the token after the last: logprob is the arg-max's */
     size_t count, scored;
     int32_t windows, steps;
-    double nll; /* sum of -logprob over the scored places */
+    double nll;           /* sum of -logprob over the scored places */
     uint64_t logits_hash; /* XXH3-64 of the bits of all rows of logits, in the order computed */
     double seconds;       /* in steps and in looking at their logits */
     bool interrupted;     /* incomplete */
