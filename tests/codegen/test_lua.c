@@ -66,7 +66,7 @@ static void collect(const char *file)
             exit(1);
         }
         struct lua_test *test = &tests[test_count++];
-        snprintf(test->file, sizeof test->file, "%s", file);
+        snprintf(test->file, sizeof test->file, "%.*s", (int)sizeof test->file - 1, file);
         snprintf(test->name, sizeof test->name, "%s", lua_tostring(lua, -2));
         lua_pop(lua, 1);
     }

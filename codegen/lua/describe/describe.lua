@@ -40,7 +40,7 @@ local function check_tensors(checkpoint, description)
               checkpoint.path, node.tensor, shape_text(node.shape))
       end
       if not same_shape(found.shape, node.shape) then
-         fail("%s: %s: expected shape %s by the config, found %s; config and tensors disagree", checkpoint.path,
+         fail("%s: %s: expected shape %s by the config, found %s; config and tensors disagree", found.file:path(),
               node.tensor, shape_text(node.shape), shape_text(found.shape))
       end
    end)
