@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# What lathe generates compiles without a warning: tests/ci/warnings.sh COMPILER...
+# shellcheck source=tests/ci/common.sh
+. "$(dirname -- "$0")/common.sh"
+
+[ $# -gt 0 ] || fail "which compilers?"
+temporary_folder
+# One of each family, a page of difference between them.
+models=()
+for family in llama mistral qwen2 qwen3; do
+    for model in tests/fixtures/models/*"$family"*/; do
+        [ ! -d "$model" ] || { models+=("$model"); break; }
+    done
+done
+[ ${#models[@]} -gt 0 ] || fail "tests/fixtures/models holds no models"
+for compiler; do
+    for model in "${models[@]}"; do
+        name=$(basename -- "$model")
+        CC="$compiler -Werror" "$lathe" build "$model" -o "$folder/$name" --quiet || fail "$name with $compiler (above)"
+        echo "$name: no warning from $compiler"
+    done
+done
