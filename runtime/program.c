@@ -30,7 +30,7 @@ static int common_table(struct program *program)
          .kind = OPTION_STRING,
          .target = &common->cpu,
          .value = "VARIANT",
-         .help = "instruction set to use: scalar, avx2, avx512 or bf16, as far as built (info lists them; the best "
+         .help = "instruction set to use: scalar, avx2 or avx512, as far as built (info lists them; the best "
                  "supported one otherwise)"},
         {.name = "threads",
          .letter = 't',
@@ -79,9 +79,7 @@ static int check_device(const struct program *program, struct error *error)
     if (!device || strcmp(device, "cpu") == 0)
         return 0;
     if (strcmp(device, "cuda") == 0)
-        return error_set(error,
-                         "--device cuda: this package was built for cpu only; build it again with --target cuda, "
-                         "or leave --device out");
+        return error_set(error, "--device cuda: this package was built for cpu only; leave --device out");
     return error_set(error, "--device: expected cpu or cuda, found '%s'", device);
 }
 

@@ -271,7 +271,7 @@ static const struct {
     {{"run", "--ids", "1", "--logit-bias", "5=inf"}, 1, "--logit-bias 5=inf"},
     {{"run", "--ids", "1,64"}, 1, "token 2 is id 64: expected 0 to 63"},
     {{"run", "--ids", ""}, 1, "no tokens"},
-    {{"run", "--ids", "1", "--device", "cuda"}, 1, "--target cuda"},
+    {{"run", "--ids", "1", "--device", "cuda"}, 1, "built for cpu only"},
     {{"run", "--ids", "1", "--device", "tpu"}, 2, "expected cpu or cuda"},
     {{"run", "--ids", "1", "--cpu", "z80"}, 1, "--cpu z80"},
     {{"run", "--ids", "1", "--cpu", "unsupported"}, 1, "--cpu unsupported"},
