@@ -6,5 +6,6 @@
 command -v shellcheck >/dev/null || fail "shellcheck is not there; install shellcheck"
 mapfile -d '' -t scripts < <(project_files '**/*.sh')
 scripts+=(bootstrap .ci/run)
-shellcheck --external-sources "${scripts[@]}"
+# SC2043: a list of one name that a loop goes over may grow.
+shellcheck --external-sources --exclude=SC2043 "${scripts[@]}"
 echo "${#scripts[@]} scripts checked"

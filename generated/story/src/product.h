@@ -33,8 +33,8 @@ enum { BLOCKS_AHEAD = 2 };
 #define UNROLL _Pragma("GCC unroll 8")
 
 /* sums[r * TILE + w] = dot(weight row w, input row r) for `weights` weight rows (stride `depth`) and `rows` input rows;
-   both are constants where this is called, so that the sums stay in registers. */
-// clang-format off: it takes UNROLL for something else
+   both are constants where this is called, so that the sums stay in registers. (clang-format misreads UNROLL.) */
+// clang-format off
 INLINE void block(int weights, int rows, const element *weight, int depth, const element *input, int stride,
                   float *sums)
 {
