@@ -135,7 +135,7 @@ function cc.build(package, sources, variants, work, name, defines, progress)
    exports:write("{ global: lathe_*; local: *; };\n")
    exports:close()
    link(with({ "-shared", "-Wl,-soname,lib" .. name .. ".so", "-o", "lib" .. name .. ".so" },
-             { "-Wl,-u,lathe_open", "-Wl,--version-script," .. work .. "/exports.map", "-Wl,--gc-sections",
+             { "-Wl,-u,lathe_open", "-Xlinker", "--version-script=" .. work .. "/exports.map", "-Wl,--gc-sections",
                table.unpack(libraries) }), package, work, "lib" .. name .. ".so")
 end
 
