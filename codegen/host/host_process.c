@@ -55,6 +55,7 @@ static int spawn(lua_State *lua)
     sigprocmask(SIG_BLOCK, &all, &before);
     pid_t child = fork();
     if (child == 0) {
+        setpgid(0, 0); /* with what it starts itself: a compiler's passes end with it */
         signal(SIGINT, SIG_DFL);
         signal(SIGTERM, SIG_DFL);
     }
@@ -87,16 +88,26 @@ static int wait_child(lua_State *lua)
     return 2;
 }
 
-/* host.end_children(): asks the children that still run to end, and waits for them. */
+/* Ends a child and everything that it has started, and waits until nothing of it writes any more. */
+static void end_child(pid_t child)
+{
+    setpgid(child, child); /* it may not have come to that itself */
+    kill(-child, SIGTERM);
+    while (waitpid(child, NULL, 0) < 0 && errno == EINTR)
+        continue;
+    const struct timespec pause = {.tv_nsec = 1000000};
+    for (int i = 0; i < 2000 && kill(-child, 0) == 0; i++)
+        nanosleep(&pause, NULL);
+}
+
+/* host.end_children(): ends the children that still run. */
 static int end_children(lua_State *lua)
 {
     luaL_getsubtable(lua, LUA_REGISTRYINDEX, CHILDREN);
     lua_pushnil(lua);
     while (lua_next(lua, -2)) {
         pid_t child = (pid_t)lua_tointeger(lua, -2);
-        kill(child, SIGTERM);
-        while (waitpid(child, NULL, 0) < 0 && errno == EINTR)
-            continue;
+        end_child(child);
         lua_pop(lua, 1);
         lua_pushvalue(lua, -1);
         lua_pushnil(lua);
