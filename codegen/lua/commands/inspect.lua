@@ -5,7 +5,7 @@ local host = require "host"
 local json = require "json"
 local manifest = require "pack.manifest"
 local options = require "options"
-local quantity = require("commands.plan").quantity
+local quantity = require "quantity"
 
 local function find_kernel(values, name)
    local names = {}

@@ -5,12 +5,7 @@ local json = require "json"
 local manifest = require "pack.manifest"
 local options = require "options"
 local pipeline = require "pipeline"
-
-local function quantity(value, unit)
-   local prefixes, i = { "", "k", "M", "G", "T" }, 1
-   while value >= 1000 and i < #prefixes do value, i = value / 1000, i + 1 end
-   return string.format(i == 1 and "%d %s%s" or "%.2f %s%s", value, prefixes[i], unit)
-end
+local quantity = require "quantity"
 
 local function print_kernels(plan)
    print(string.format("%-20s %-20s %6s %14s %14s  %s", "kernel", "template", "layers", "per row", "weights", "what it does"))
@@ -67,4 +62,4 @@ local function plan_command(...)
    return 0
 end
 
-return { plan = plan_command, quantity = quantity }
+return { plan = plan_command }

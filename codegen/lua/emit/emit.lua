@@ -4,6 +4,7 @@
 local fail = require "fail"
 local host = require "host"
 local escape = require "emit.escape"
+local quantity = require "quantity"
 local recipe_module = require "recipe"
 local template = require "emit.template"
 
@@ -20,16 +21,6 @@ local function read_template(name, user_folder)
    local text = host.embedded("templates/" .. name)
    if not text then fail("templates/%s: this template does not exist", name) end
    return text, "templates/" .. name, "templates/" .. name
-end
-
-local function quantity(value, unit)
-   local prefixes = { "", "k", "M", "G", "T" }
-   local i = 1
-   while value >= 1000 and i < #prefixes do
-      value = value / 1000
-      i = i + 1
-   end
-   return string.format(i == 1 and "%d %s%s" or "%.2f %s%s", value, prefixes[i], unit)
 end
 
 -- "1.11 MFLOP a row, reads 1.11 MB of weights a step" and the like
