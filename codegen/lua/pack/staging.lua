@@ -52,11 +52,11 @@ function staging.into(place, make)
    check_place(place)
    sweep(parent, name)
    local root = string.format("%s/.%s.lathe-%d", parent, name, host.process_id())
-   host.remove_tree(root)
-   host.make_directory(root)
-   root = host.real_path(root)
-   local folder, work = root .. "/package", root .. "/work"
-   local done, problem = xpcall(function()
+   local done, problem = xpcall(function() -- from the first folder on: an interruption can come at any call
+      host.remove_tree(root)
+      host.make_directory(root)
+      local inside_root = host.real_path(root)
+      local folder, work = inside_root .. "/package", inside_root .. "/work"
       host.make_directory(folder)
       host.make_directory(work)
       make(folder, work)
