@@ -1,0 +1,74 @@
+/* What a package with the target `cuda` says about its GPU side: constant data in the generated src/cuda/package.c, and
+   one function, the generated src/cuda/model.c. The runtime knows the GPU side only through this header and
+   cuda_step.h. */
+#ifndef LATHE_CUDA_MODEL_H
+#define LATHE_CUDA_MODEL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "cuda_step.h"
+
+/* A compiled kernel for one target. */
+struct cuda_image {
+    const unsigned char *data; /* a cubin, or PTX text that ends in a zero */
+    uint64_t bytes;
+};
+
+/* "90a": runs on 9.0 only; "80": on 8.x with x >= 0; "ptx80": compiled by the driver for anything from 8.0 up, the last
+   resort, announced when used. In order of preference. */
+struct cuda_target {
+    const char *name;
+    int32_t major, minor;
+    bool exact; /* an 'a' target: runs on this compute capability alone */
+    bool ptx;
+    const struct cuda_image *images; /* [kernel_count] */
+};
+
+struct cuda_kernel {
+    const char *name;      /* the entry point, "qkv_8" */
+    int32_t threads;       /* of a block */
+    uint32_t shared_bytes; /* dynamic shared memory of a block */
+};
+
+/* How a section of the payload (model.tensors) becomes a part of the device's weights. */
+enum cuda_packing {
+    CUDA_PACKING_COPY,   /* as it is */
+    CUDA_PACKING_ROWS,   /* tiles of 16 rows in mma fragment order (docs/cuda.md) */
+    CUDA_PACKING_PAIRS,  /* gate and up: tile rows 0-7 are gate rows 8t.., rows 8-15 up rows 8t.. */
+    CUDA_PACKING_ROTARY, /* queries, keys, values: in query and key heads, tile rows 0-7 are the first halves' dims j..,
+                            rows 8-15 their partners j + head_dim / 2; value heads plain */
+};
+
+struct cuda_section {
+    int32_t tensor; /* index into model.tensors */
+    enum cuda_packing packing;
+    uint64_t offset; /* in the device's weights, a multiple of 512 */
+    uint64_t bytes;  /* there: rows padded to 16, columns to 64 */
+};
+
+struct cuda_stream;
+
+struct cuda_model {
+    const struct cuda_target *targets;
+    int32_t target_count;
+    const struct cuda_kernel *kernels;
+    int32_t kernel_count;
+    int32_t pack_kernel;   /* repacks a section (templates/cuda/pack.cu) */
+    int32_t random_kernel; /* fills a row-major section with random weights (templates/cuda/random.cu) */
+    const struct cuda_section *sections;
+    int32_t section_count;
+    uint64_t weights_bytes, arena_bytes;
+    const int32_t *buckets; /* [bucket_count] rows of a captured step, ascending; the last is max_rows */
+    int32_t bucket_count;
+    /* Launches the stages of one step of up to `rows` rows, in order, with cuda_launch. Captured once a bucket. */
+    void (*enqueue)(struct cuda_stream *stream, const struct cuda_step *step, int rows);
+};
+
+/* For the generated model.c: launches kernel `kernel` with a grid of x * y * z blocks and the parameters that every
+   kernel has. layer: [layer_bytes] struct layer. Errors are kept in the stream and reported when the step ends; after
+   one, launches do nothing. stage: for messages, `bench --stages` and --dump; a constant string. */
+void cuda_launch(struct cuda_stream *stream, int kernel, const char *stage, int x, int y, int z,
+                 const struct cuda_step *step, const void *layer, int layer_bytes, int index);
+
+#endif

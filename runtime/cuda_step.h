@@ -1,0 +1,61 @@
+/* What a CUDA kernel of a package is given: the device's view of a step (step.h). This is the contract between the
+   runtime, which fills it, and the generated kernels and model.c, which use it. Plain C without includes, so that NVRTC
+   compiles it from memory.
+
+   All pointers are device memory and stay the same for the life of the engine, so that a captured graph stays valid;
+   what changes from step to step is what they point at. Every kernel has the same parameters:
+
+       extern "C" __global__ void NAME(const __grid_constant__ struct cuda_step step,
+                                       const __grid_constant__ struct layer layer, int index)
+
+   with `struct layer` (the offsets of one layer's weights in step.weights) generated into shapes.cuh, and `index` the
+   number of the layer. */
+#ifndef LATHE_CUDA_STEP_H
+#define LATHE_CUDA_STEP_H
+
+#ifdef __CUDACC_RTC__
+typedef signed int int32_t;
+typedef unsigned int uint32_t;
+typedef signed long long int64_t;
+typedef unsigned long long uint64_t;
+typedef unsigned short uint16_t;
+typedef unsigned char uint8_t;
+#else
+#include <stdint.h>
+#endif
+
+/* struct row of step.h, word for word, but for the token. */
+struct cuda_row {
+    int32_t token;    /* id; or ~i for the token that the device chose last for draw slot i (cuda_step.chosen) */
+    int32_t position; /* absolute position in its sequence */
+    int32_t sequence; /* row of cuda_step.pages */
+    int32_t adapter;  /* adapter slot, -1 for none */
+    int32_t parent;   /* row of this step that precedes it, -1: the sequence's stored state */
+    int32_t shared;   /* keys at positions < shared come through the page table */
+    int32_t path;     /* keys at shared <= p <= position: scratch slot path[path + (p - shared)] */
+    int32_t scratch;  /* the scratch slot that this row writes; -1: its position's place in the pages */
+};
+
+/* The numbers of one step. Rows >= rows of a bucket are padding: kernels may compute them, never store their keys. */
+struct cuda_counts {
+    int32_t rows;    /* 1 <= rows <= the bucket's */
+    int32_t outputs; /* rows whose logits are wanted, 0 <= outputs <= rows */
+    int32_t reserved[2];
+};
+
+struct cuda_step {
+    const struct cuda_counts *counts;
+    const struct cuda_row *row;   /* [max_rows] */
+    const int32_t *output_row;    /* [max_outputs] index of the row, ascending */
+    const int32_t *pages;         /* [sequences][table] position / page -> page */
+    const int32_t *path;          /* scratch slots of the tree rows' ancestors */
+    const int32_t *chosen;        /* [draw slots] the last token chosen on the device */
+    const unsigned char *weights; /* [weights_bytes] packed as cuda_model.h says; LAYER offsets are into it */
+    unsigned char *state;         /* pages, then scratch slots; a page as in the C kernels (shapes.cuh state_slot) */
+    unsigned char *arena;         /* struct activations of shapes.cuh, zero at load */
+    float *logits;                /* [max_outputs][vocab] */
+    int32_t table;                /* entries of one page table */
+    int32_t pages_total;          /* scratch slot i is slot pages_total * page + i */
+};
+
+#endif
