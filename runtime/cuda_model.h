@@ -47,6 +47,29 @@ struct cuda_section {
     uint64_t bytes;  /* there: rows padded to 16, columns to 64 */
 };
 
+/* How a buffer of the arena lies. */
+enum cuda_order {
+    CUDA_ORDER_ROWS,      /* row-major [rows][columns] */
+    CUDA_ORDER_FRAGMENTS, /* bf16 in B fragment order (docs/cuda.md), columns padded to 32, rows to 8 */
+};
+
+/* A tensor that --dump can show: what a stage has written when it is done. The logits need none. */
+struct cuda_trace {
+    const char *name;  /* as model.traces has it behind "layer.*.": "attention" */
+    const char *stage; /* of cuda_launch */
+    int32_t dtype;     /* enum dtype of model.h */
+    enum cuda_order order;
+    int32_t columns;
+    uint64_t offset; /* of the buffer in the arena */
+};
+
+/* What a launch of a stage costs, for the roofs of `bench --stages`. */
+struct cuda_cost {
+    const char *stage;
+    uint64_t weight_bytes;  /* read by one launch */
+    uint64_t flops_per_row; /* 2 for a multiplication and an addition */
+};
+
 struct cuda_stream;
 
 struct cuda_model {
@@ -54,20 +77,27 @@ struct cuda_model {
     int32_t target_count;
     const struct cuda_kernel *kernels;
     int32_t kernel_count;
-    int32_t pack_kernel;   /* repacks a section (templates/cuda/pack.cu) */
-    int32_t random_kernel; /* fills a row-major section with random weights (templates/cuda/random.cu) */
+    int32_t pack_kernel;   /* struct cuda_pack: repacks a section (templates/cuda/pack.cu) */
+    int32_t random_kernel; /* struct cuda_random: random weights, row-major (templates/cuda/random.cu) */
+    int32_t read_kernel;   /* struct cuda_read: read bandwidth (templates/cuda/read.cu); -1: none */
+    int32_t cuda_version;  /* of the compiler that made the images, as cuDriverGetVersion counts: 13000; 0: unknown */
     const struct cuda_section *sections;
     int32_t section_count;
     uint64_t weights_bytes, arena_bytes;
     const int32_t *buckets; /* [bucket_count] rows of a captured step, ascending; the last is max_rows */
     int32_t bucket_count;
+    const struct cuda_trace *traces;
+    int32_t trace_count;
+    const struct cuda_cost *costs;
+    int32_t cost_count;
     /* Launches the stages of one step of up to `rows` rows, in order, with cuda_launch. Captured once a bucket. */
     void (*enqueue)(struct cuda_stream *stream, const struct cuda_step *step, int rows);
 };
 
 /* For the generated model.c: launches kernel `kernel` with a grid of x * y * z blocks and the parameters that every
    kernel has. layer: [layer_bytes] struct layer. Errors are kept in the stream and reported when the step ends; after
-   one, launches do nothing. stage: for messages, `bench --stages` and --dump; a constant string. */
+   one, launches do nothing. stage: for messages, `bench --stages` and --dump; a constant string. index: the layer's
+   number; -1 outside the layers. */
 void cuda_launch(struct cuda_stream *stream, int kernel, const char *stage, int x, int y, int z,
                  const struct cuda_step *step, const void *layer, int layer_bytes, int index);
 
