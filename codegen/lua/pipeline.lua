@@ -5,6 +5,7 @@ local host = require "host"
 local describe = require "describe.describe"
 local emit = require "emit.emit"
 local escape = require "emit.escape"
+local gguf_parts = require "read.gguf_parts"
 local make_plan = require "plan.plan"
 local read_checkpoint = require "read.checkpoint"
 local recipe_module = require "recipe"
@@ -36,7 +37,7 @@ end
 
 -- place(recipe) -> the package's folder, its name. The name becomes file names, so it must be a plain one.
 function pipeline.place(recipe)
-   local place = (recipe.output or base(recipe.model):gsub("%.gguf$", "")):gsub("(.)/+$", "%1")
+   local place = (recipe.output or gguf_parts.base_name(base(recipe.model))):gsub("(.)/+$", "%1")
    if host.is_directory(place) then place = resolved(place) end
    local name = base(place)
    if not escape.is_name(name) then

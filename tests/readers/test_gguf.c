@@ -9,6 +9,7 @@
 #include "fixture.h"
 #include "gguf_file.h"
 #include "process.h"
+#include "refusal.h"
 
 /* The keys of a small model: hidden 64, 4 heads of 16 over 2, one layer. */
 static void put_config(struct gguf_file *file, const char *architecture)
@@ -162,14 +163,15 @@ START_TEST(rope_scaling_is_found)
         "{\"factor\":4,\"original_max_position_embeddings\":32,\"rope_type\":\"yarn\"}",
         NULL,
         NULL,
+        "{\"factor\":4,\"rope_type\":\"linear\"}", /* a factor without a type */
     };
     struct gguf_file file;
     gguf_init(&file);
     put_config(&file, "llama");
-    if (_i == 0 || _i == 2) {
+    if (_i == 0 || _i == 2)
         gguf_string(&file, "llama.rope.scaling.type", _i == 0 ? "linear" : "yarn");
+    if (_i == 0 || _i == 2 || _i == 5)
         gguf_f32(&file, "llama.rope.scaling.factor", 4);
-    }
     if (_i == 2)
         gguf_u32(&file, "llama.rope.scaling.original_context_length", 32);
     if (_i == 4)
@@ -301,6 +303,19 @@ static void parts(struct gguf_file *file)
 {
     gguf_u32(file, "split.count", 2);
 }
+static void shared_experts(struct gguf_file *file)
+{
+    gguf_u32(file, "llama.expert_count", 0);
+    gguf_u32(file, "llama.expert_shared_count", 1);
+}
+static void encoder(struct gguf_file *file)
+{
+    gguf_bool(file, "llama.attention.causal", 0);
+}
+static void attention_factor(struct gguf_file *file)
+{
+    gguf_f32(file, "llama.rope.scaling.attn_factor", 1.25f);
+}
 static void value_length(struct gguf_file *file)
 {
     gguf_u32(file, "llama.attention.value_length", 32);
@@ -425,14 +440,6 @@ static void overflow(struct gguf_file *file)
 {
     gguf_tensor_entry(file, "output.weight", GGUF_TYPE_F32, UINT64_C(1) << 40, UINT64_C(1) << 40, 0);
 }
-static void iq(struct gguf_file *file)
-{
-    gguf_tensor_entry(file, "output.weight", GGUF_TYPE_IQ2_XS, 256, 10, 0);
-}
-static void mxfp4(struct gguf_file *file)
-{
-    gguf_tensor_entry(file, "output.weight", 39, 256, 10, 0);
-}
 static void unknown_type(struct gguf_file *file)
 {
     gguf_tensor_entry(file, "output.weight", 99, 256, 10, 0);
@@ -485,7 +492,10 @@ static const struct lie {
     {long_string_array, NULL, "x.y: count: expected at most"},
     {string_in_array, NULL, "x.y: expected at most"},
     {experts, NULL, "llama.expert_count: expected a plain dense model, found 8"},
-    {parts, NULL, "split.count: expected one file, found a model in 2 parts"},
+    {parts, NULL, "split.no: expected a whole number from 0 to 1, found nothing"},
+    {shared_experts, NULL, "llama.expert_shared_count: expected a plain dense model, found 1"},
+    {encoder, NULL, "llama.attention.causal: expected a model that generates text"},
+    {attention_factor, NULL, "llama.rope.scaling.attn_factor: expected 1 beside none scaling, found 1.25"},
     {value_length, NULL, "llama.attention.value_length: expected the same as the keys' 16, found 32"},
     {per_layer_heads, NULL, "llama.attention.value_length: expected the same value for every layer"},
     {window_text, NULL, "sliding_window: expected a whole number"},
@@ -506,14 +516,84 @@ static const struct lie {
     {NULL, overlap, "overlaps token_embd.weight"},
     {NULL, no_rows, "output.weight: dimension 0: expected at least 1, found 0"},
     {NULL, overflow, "output.weight: dimension 1: expected at most"},
-    {NULL, iq, "output.weight: type: expected one of BF16, F16, F32, Q4_0, Q4_1"},
-    {NULL, iq, "found IQ2_XS, which is not supported"},
-    {NULL, mxfp4, "found MXFP4, which is not supported"},
     {NULL, unknown_type, "found number 99, which is not known"},
     {NULL, half_block, "output.weight: expected rows of a multiple of 256 weights for Q6_K, found 64"},
     {NULL, no_tensors, "expected the tensor token_embd.weight"},
     {NULL, five_dimensions, "output.weight: dimensions: expected a whole number from 1 to 4, found 5"},
 };
+
+/* Every type that is not converted is refused by its name, with what to do. */
+START_TEST(other_types_are_refused_by_name)
+{
+    static const struct {
+        uint32_t number;
+        const char *name, *advice;
+    } types[] = {
+        {9, "Q8_1", "activations"}, {15, "Q8_K", "activations"}, {16, "IQ2_XXS", "Q4_K_M"}, {17, "IQ2_XS", "Q4_K_M"},
+        {18, "IQ3_XXS", "Q4_K_M"},  {19, "IQ1_S", "Q4_K_M"},     {20, "IQ4_NL", "Q4_K_M"},  {21, "IQ3_S", "Q4_K_M"},
+        {22, "IQ2_S", "Q4_K_M"},    {23, "IQ4_XS", "Q4_K_M"},    {24, "I8", "BF16"},        {27, "I64", "BF16"},
+        {28, "F64", "BF16"},        {29, "IQ1_M", "Q4_K_M"},     {31, "Q4_0_4_4", "Q4_0"},  {34, "TQ1_0", "Q4_K_M"},
+        {35, "TQ2_0", "Q4_K_M"},    {39, "MXFP4", "Q4_K_M"},     {40, "NVFP4", "Q4_K_M"},   {41, "Q1_0", "Q4_K_M"},
+        {4, "Q4_2", "convert"},
+    };
+    for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
+        struct gguf_file file;
+        gguf_init(&file);
+        put_config(&file, "llama");
+        gguf_tensor_entry(&file, "token_embd.weight", types[i].number, 256, 10, 0);
+        checkpoint_refused(write_file(&file),
+                           "token_embd.weight: type: expected one of BF16, F16, F32, Q2_K, Q3_K, Q4_0",
+                           text("found %s, which is not supported; ", types[i].name), types[i].advice, NULL);
+    }
+}
+END_TEST
+
+/* A key of the architecture that nobody knows goes on into the config, where the family judges it. */
+START_TEST(unknown_keys_reach_the_family)
+{
+    struct gguf_file file;
+    gguf_init(&file);
+    put_config(&file, "llama");
+    gguf_f32(&file, "llama.attention.clamp_kqv", 8);
+    gguf_u32(&file, "llama.expert_count", 0); /* as if it were not there */
+    gguf_f32(&file, "llama.logit_scale", 0);
+    put_tensors(&file);
+    const char *path = write_file(&file);
+    cJSON *json = checkpoint_read(path);
+    const cJSON *config = json_member(json, "config", path);
+    ck_assert(number(config, "llama.attention.clamp_kqv") == 8);
+    ck_assert(isnan(number(config, "llama.expert_count")) && isnan(number(config, "llama.logit_scale")));
+    cJSON_Delete(json);
+    struct process_result result;
+    process(&result, lathe(), "plan", path, NULL);
+    expect_refusal(&result, "an unknown key", "llama.attention.clamp_kqv: this key is not known",
+                   "--ignore-config-key llama.attention.clamp_kqv", NULL);
+    process_free(&result);
+}
+END_TEST
+
+/* Qwen's windows are in some layers only: one that is as long as the context is none, another one is refused. */
+START_TEST(windows_of_qwen)
+{
+    for (uint32_t window = 127; window <= 128; window++) {
+        struct gguf_file file;
+        gguf_init(&file);
+        put_config(&file, "qwen2");
+        gguf_u32(&file, "qwen2.attention.sliding_window", window);
+        put_tensors(&file);
+        const char *path = write_file(&file);
+        if (window == 128) {
+            cJSON *json = checkpoint_read(path);
+            ck_assert(isnan(number(json_member(json, "config", path), "sliding_window")));
+            cJSON_Delete(json);
+        } else {
+            checkpoint_refused(path,
+                               "qwen2.attention.sliding_window: expected no window shorter than the context of 128",
+                               "which layers", NULL);
+        }
+    }
+}
+END_TEST
 
 START_TEST(lies_are_found)
 {
@@ -630,8 +710,11 @@ int main(void)
     tcase_add_unchecked_fixture(tests, make_folder, NULL);
     tcase_add_test(tests, keys_become_those_of_config_json);
     tcase_add_test(tests, qwen_files_are_read);
-    tcase_add_loop_test(tests, rope_scaling_is_found, 0, 5);
+    tcase_add_loop_test(tests, rope_scaling_is_found, 0, 6);
     tcase_add_test(tests, a_window_makes_it_mistral);
+    tcase_add_test(tests, windows_of_qwen);
+    tcase_add_test(tests, other_types_are_refused_by_name);
+    tcase_add_test(tests, unknown_keys_reach_the_family);
     tcase_add_test(tests, another_alignment_is_followed);
     tcase_add_loop_test(tests, lies_are_found, 0, (int)(sizeof lies / sizeof lies[0]));
     tcase_add_test(tests, keys_are_checked);

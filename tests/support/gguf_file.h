@@ -40,7 +40,6 @@ enum gguf_type {
     GGUF_TYPE_Q4_1 = 3,
     GGUF_TYPE_Q8_0 = 8,
     GGUF_TYPE_Q6_K = 14,
-    GGUF_TYPE_IQ2_XS = 17,
     GGUF_TYPE_BF16 = 30
 };
 

@@ -2,14 +2,15 @@
 
 local fail = require "fail"
 local host = require "host"
+local parts = require "read.gguf_parts"
 
 local function ends_with(text, suffix)
    return text:sub(-#suffix) == suffix
 end
 
--- "models/smol/" -> "smol"; "smol.gguf" -> "smol"
+-- "models/smol/" -> "smol"; "smol.gguf" and "smol-00001-of-00003.gguf" -> "smol"
 local function base_name(path)
-   local name = path:gsub("/+$", ""):match("[^/]*$"):gsub("%.gguf$", "")
+   local name = parts.base_name(path:gsub("/+$", ""):match("[^/]*$"))
    return (name == "" or name == "." or name == "..") and "model" or name
 end
 

@@ -3,9 +3,9 @@
 
 local fail = require "fail"
 local config = require "read.config"
-local container = require "read.gguf_container"
 local expect = require "read.expect"
 local host = require "host"
+local parts = require "read.gguf_parts"
 local rope = require "read.gguf_rope"
 local sorted_keys = require "read.sorted_keys"
 local tokenizer = require "read.gguf_tokenizer"
@@ -29,8 +29,18 @@ local layer_names = {
    ffn_norm = "post_attention_layernorm", ffn_gate = "mlp.gate_proj", ffn_up = "mlp.up_proj", ffn_down = "mlp.down_proj",
 }
 
--- Keys that would change the maths of these architectures in a way that no config key above carries.
-local refused = { "expert_count", "expert_used_count", "logit_scale", "residual_scale", "embedding_scale", "attention.scale" }
+-- Keys of the architecture that are read here or in gguf_rope.lua, and those that change nothing that is computed.
+local known = {}
+for key in ([[
+   block_count context_length embedding_length feed_forward_length vocab_size tensor_data_layout pooling_type
+   attention.head_count attention.head_count_kv attention.key_length attention.value_length attention.sliding_window
+   attention.layer_norm_rms_epsilon attention.layer_norm_epsilon attention.causal
+   rope.dimension_count rope.freq_base rope.scale_linear rope.scaling.type rope.scaling.factor rope.scaling.attn_factor
+   rope.scaling.original_context_length rope.scaling.finetuned
+]]):gmatch("%S+") do known[key] = true end
+
+-- Further keys that may be there when they say "nothing of the kind": 0 or false.
+local off = { "expert", "logit_scale", "residual_scale", "embedding_scale", "attention.scale", "use_parallel_residual" }
 
 local function huggingface_name(name)
    if outer_names[name] then return outer_names[name] end
@@ -59,7 +69,7 @@ end
 local function getter(gguf, prefix)
    local function name_of(key) return prefix .. "." .. key end
 
-   local get = { name = name_of }
+   local get = { name = name_of, prefix = prefix }
 
    function get.value(key) return gguf.values[name_of(key)] end
 
@@ -90,17 +100,29 @@ local function getter(gguf, prefix)
    return get
 end
 
-local function check_refused(gguf, get)
-   for _, key in ipairs(refused) do
-      local value = get.value(key)
-      if value ~= nil and value ~= 0 then
-         fail("%s: %s: expected a plain dense model, found %s; this is not supported", gguf.path, get.name(key), expect.show(value))
-      end
+local function is_off(key, value)
+   for _, beginning in ipairs(off) do
+      if key:sub(1, #beginning) == beginning then return value == 0 or value == false end
    end
-   local parts = gguf.values["split.count"]
-   if parts ~= nil and parts ~= 0 and parts ~= 1 then
-      fail("%s: split.count: expected one file, found a model in %s parts; join them with llama-gguf-split --merge", gguf.path,
-           expect.show(parts))
+   return false
+end
+
+-- Experts are refused here, by name; other keys that are not known go on into the config, where one that may change the
+-- maths is an error unless the user vouches for it (--ignore-config-key).
+local function add_unknown(gguf, prefix, result)
+   local names = {}
+   for _, list in ipairs { gguf.values, gguf.arrays } do
+      for name, value in pairs(list) do names[name] = value end
+   end
+   for _, name in ipairs(sorted_keys(names)) do
+      local key = name:sub(1, #prefix + 1) == prefix .. "." and name:sub(#prefix + 2)
+      if key and not known[key] and not is_off(key, names[name]) then
+         if key:find("^expert") then
+            fail("%s: %s: expected a plain dense model, found %s; mixtures of experts are not supported", gguf.path, name,
+                 expect.show(names[name]))
+         end
+         result[name] = gguf.arrays[name] and host.array {} or names[name]
+      end
    end
 end
 
@@ -126,6 +148,19 @@ local function has_bias(gguf, modules)
       if gguf.tensors["blk.0." .. module .. ".bias"] then return true end
    end
    return false
+end
+
+-- The sliding window, or nil. Qwen's models have it in some layers only, and the file does not say in which.
+local function read_window(gguf, get, architecture, context)
+   local window = get.value("attention.sliding_window")
+   if window == nil or window == 0 then return nil end
+   expect.integer(gguf.path, get.name("attention.sliding_window"), window, 1, (1 << 31) - 1, "the file is damaged")
+   if architecture.model_type == "llama" then return window end
+   if window < context then
+      expect.fail(gguf.path, get.name("attention.sliding_window"), ("no window shorter than the context of %d"):format(context),
+                  ("%d"):format(window), "the file does not say which layers have it; use the model's Hugging Face folder")
+   end
+   return nil
 end
 
 local function read_config(gguf, get, architecture)
@@ -157,15 +192,14 @@ local function read_config(gguf, get, architecture)
    local rotary = get.size("rope.dimension_count")
    if rotary and rotary ~= result.head_dim then result.partial_rotary_factor = rotary / result.head_dim end
    result.rope_scaling = rope.scaling(gguf, get, result)
-   local window = get.value("attention.sliding_window")
-   if window ~= nil and window ~= 0 then
-      result.sliding_window = window
-      if architecture.model_type ~= "llama" then result.use_sliding_window = true end
+   result.sliding_window = read_window(gguf, get, architecture, result.max_position_embeddings)
+   if architecture.model_type ~= "qwen2" then -- whose biases are always there
+      result.attention_bias = has_bias(gguf, { "attn_q", "attn_k", "attn_v", "attn_output" })
    end
    if architecture.model_type == "llama" then
-      result.attention_bias = has_bias(gguf, { "attn_q", "attn_k", "attn_v", "attn_output" })
       result.mlp_bias = has_bias(gguf, { "ffn_gate", "ffn_up", "ffn_down" })
    end
+   add_unknown(gguf, get.prefix, result)
    config.check(result, gguf.path)
    return result
 end
@@ -180,12 +214,13 @@ local function rename_tensors(gguf, architecture, settings)
          if architecture.permuted and module == "attn_q" then tensor.permute = settings.num_attention_heads end
          if architecture.permuted and module == "attn_k" then tensor.permute = settings.num_key_value_heads end
          if tensor.permute and tensor.shape[1] % (2 * tensor.permute) ~= 0 then
-            expect.fail(gguf.path, name, ("an even number of rows for each of %d heads"):format(tensor.permute),
+            expect.fail(tensor.file:path(), name, ("an even number of rows for each of %d heads"):format(tensor.permute),
                         ("%d rows"):format(tensor.shape[1]), "the file is damaged")
          end
          tensors[new] = tensor
       elseif not rope.tensors[name] and not name:find("^blk%.%d+%.attn_rot_embd%.") then
-         fail("%s: tensor %s: is not known for %s; this is not supported", gguf.path, expect.shorten(name), architecture.name)
+         fail("%s: tensor %s: is not known for %s; this is not supported", tensor.file:path(), expect.shorten(name),
+              architecture.name)
       end
    end
    return tensors
@@ -193,7 +228,7 @@ end
 
 -- read(file, options) -> checkpoint
 return function(file)
-   local gguf = container.read(file)
+   local gguf, files = parts.read(file)
    local path = gguf.path
    local kind = expect.string(path, "general.architecture", gguf.values["general.architecture"], "the file is damaged")
    local architecture = architectures[kind]
@@ -202,7 +237,9 @@ return function(file)
                   "this architecture is not supported")
    end
    local get = getter(gguf, kind)
-   check_refused(gguf, get)
+   if get.value("attention.causal") == false then
+      fail("%s: %s: expected a model that generates text, found one that does not (an encoder)", path, get.name("attention.causal"))
+   end
    local settings = read_config(gguf, get, architecture)
    if kind == "llama" and settings.sliding_window then
       architecture = { name = "MistralForCausalLM", model_type = "mistral", permuted = true }
@@ -214,8 +251,9 @@ return function(file)
       tensors = rename_tensors(gguf, architecture, settings),
       generation = generation_of(gguf, settings),
       chat_template = gguf.values["tokenizer.chat_template"],
-      files = { { name = path:match("[^/]*$"), file = file } },
+      files = {},
    }
+   for i, part in ipairs(files) do checkpoint.files[i] = { name = part:path():match("[^/]*$"), file = part } end
    checkpoint.tokenizer, checkpoint.tokenizer_config = tokenizer(gguf, settings)
    return checkpoint
 end

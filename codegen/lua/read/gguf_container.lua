@@ -29,8 +29,25 @@ local tensor_types = {
    [0] = "F32", "F16", "Q4_0", "Q4_1", "Q4_2", "Q4_3", "Q5_0", "Q5_1", "Q8_0", "Q8_1", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K",
    "Q8_K", "IQ2_XXS", "IQ2_XS", "IQ3_XXS", "IQ1_S", "IQ4_NL", "IQ3_S", "IQ2_S", "IQ4_XS", "I8", "I16", "I32", "I64", "F64",
    "IQ1_M", "BF16", "Q4_0_4_4", "Q4_0_4_8", "Q4_0_8_8", "TQ1_0", "TQ2_0", "IQ4_NL_4_4", "IQ4_NL_4_8", "IQ4_NL_8_8", "MXFP4",
-   "NVFP4",
+   "NVFP4", "Q1_0",
 }
+
+-- What to do about the types that are not converted, by the beginning of their names.
+local QUANTISE = "download the same model as Q8_0, or as one of the K quantisations such as Q4_K_M"
+local advice_by_type = {
+   { "^IQ", QUANTISE }, { "^TQ", QUANTISE }, { "^Q1_0", QUANTISE }, { "FP4$", QUANTISE },
+   { "^Q4_0_[48]_[48]$", "llama.cpp has dropped this type; download the same model as Q4_0" },
+   { "^Q8_[1K]", "llama.cpp keeps activations in this type, never weights; convert the model again" },
+   { "^Q4_[23]", "llama.cpp has dropped this type; convert the model again with a current one" },
+   { "^[IF]%d+$", "weights are expected in F32, F16, BF16 or quantised; convert the model again" },
+}
+
+local function advice_for_type(name)
+   for _, entry in ipairs(advice_by_type) do
+      if name:find(entry[1]) then return entry[2] end
+   end
+   return ADVICE
+end
 
 local container = {}
 container.__index = container
@@ -140,7 +157,7 @@ local function read_tensor(at, i, formats)
       table.sort(supported)
       expect.fail(path, field .. ": type", "one of " .. table.concat(supported, ", "),
                   dtype and dtype .. ", which is not supported" or ("number %d, which is not known"):format(number),
-                  "use a file in another quantisation, such as Q8_0")
+                  dtype and advice_for_type(dtype) or QUANTISE)
    end
    local columns = shape[#shape]
    if columns % format.block_weights ~= 0 then

@@ -51,7 +51,7 @@ local function find_llama3(divisors, theta, dimensions)
 end
 
 local function read_divisors(gguf, tensor, dimensions)
-   local path = gguf.path
+   local path = tensor.file:path()
    if tensor.dtype ~= "F32" or #tensor.shape ~= 1 or tensor.shape[1] ~= dimensions // 2 then
       expect.fail(path, "rope_freqs.weight", ("%d numbers of F32"):format(dimensions // 2),
                   ("%d of %s"):format(tensor.shape[1], tensor.dtype), "the file is damaged")
@@ -84,11 +84,15 @@ function rope.scaling(gguf, get, config)
 
    local kind = get.value("rope.scaling.type")
    local factor = get.value("rope.scaling.factor")
-   if kind == nil and get.value("rope.scale_linear") then -- files before the other keys existed
-      kind, factor = "linear", get.value("rope.scale_linear")
-   end
-   if kind == nil then kind = "none" end
+   if factor == nil then factor = get.value("rope.scale_linear") end -- files before the other keys existed
+   if factor == 0 then factor = nil end
+   if kind == nil then kind = factor ~= nil and "linear" or "none" end -- what llama.cpp takes it for
    expect.string(gguf.path, get.name("rope.scaling.type"), kind, "the file is damaged")
+   local attention = get.value("rope.scaling.attn_factor")
+   if kind ~= "yarn" and attention ~= nil and attention ~= 1 then
+      expect.fail(gguf.path, get.name("rope.scaling.attn_factor"), ("1 beside %s scaling"):format(kind), expect.show(attention),
+                  "this is not supported")
+   end
    if divisors then
       if kind ~= "none" then
          fail("%s: %s: expected none beside the tensor rope_freqs.weight, found %s; this is not supported", gguf.path,
@@ -104,8 +108,7 @@ function rope.scaling(gguf, get, config)
    if kind == "none" or (kind == "linear" and factor == 1) then return nil end
    expect.positive(gguf.path, get.name("rope.scaling.factor"), factor, "the file is damaged")
    return { rope_type = kind, factor = factor,
-            original_max_position_embeddings = get.size("rope.scaling.original_context_length"),
-            attention_factor = get.value("rope.scaling.attn_factor") }
+            original_max_position_embeddings = get.size("rope.scaling.original_context_length") }
 end
 
 return rope
