@@ -95,14 +95,14 @@ int32_t merge_find(const struct tokenizer *tokenizer, uint32_t left, uint32_t ri
         if (entry >> 24 != (hash & 0xFF)) {
             continue;
         }
-        uint32_t rank = (entry & 0xFFFFFF) - 1;
-        if (rank >= tokenizer->merge_count) {
+        uint32_t index = (entry & 0xFFFFFF) - 1;
+        if (index >= tokenizer->merge_count) {
             continue;
         }
-        const struct blob_merge *merge = &tokenizer->merges[rank];
+        const struct blob_merge *merge = &tokenizer->merges[index];
         if (merge->left == left && merge->right == right && merge->merged < tokenizer->header->vocab) {
             *merged = merge->merged;
-            return (int32_t)rank;
+            return (int32_t)(tokenizer->ranks ? tokenizer->ranks[index] & BLOB_RANK_MASK : index);
         }
     }
     return -1;
@@ -166,7 +166,8 @@ static int check_sections(struct tokenizer *tokenizer, const unsigned char *data
         length[SECTION_OPERATIONS] != operations * sizeof(struct blob_operation) ||
         length[SECTION_ADDED] % sizeof(struct blob_added) ||
         length[SECTION_ADDED] / sizeof(struct blob_added) > BLOB_MAX_INDEX ||
-        length[SECTION_TEMPLATE] != ((uint64_t)header->before + header->after) * 4) {
+        length[SECTION_TEMPLATE] != ((uint64_t)header->before + header->after) * 4 ||
+        (length[SECTION_RANKS] && length[SECTION_RANKS] != length[SECTION_MERGES] / sizeof(struct blob_merge) * 4)) {
         return damaged(error, "section of a wrong length");
     }
     tokenizer->header = header;
@@ -188,6 +189,7 @@ static int check_sections(struct tokenizer *tokenizer, const unsigned char *data
     tokenizer->template_ids = (const void *)at[SECTION_TEMPLATE];
     tokenizer->aliases = (const void *)at[SECTION_ALIASES];
     tokenizer->alias_count = (uint32_t)aliases;
+    tokenizer->ranks = length[SECTION_RANKS] ? (const void *)at[SECTION_RANKS] : NULL;
     return 0;
 }
 

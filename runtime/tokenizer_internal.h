@@ -6,7 +6,7 @@
 
    A blob, little-endian, every section at a multiple of 8 from its start:
 
-       struct blob_header | spans | strings | flags | vocab slots | merges | merge slots | operations | added | template | aliases
+       struct blob_header | spans | strings | flags | vocab slots | merges | merge slots | operations | added | template | aliases | ranks
 
    Nothing in it is trusted: sections are checked when it is opened, everything that they point to when it is used. */
 #ifndef LATHE_TOKENIZER_INTERNAL_H
@@ -20,11 +20,12 @@
 #include "tokenizer.h"
 #include "utf8.h"
 
-#define BLOB_MAGIC "LATHETK1"
+#define BLOB_MAGIC "LATHETK2"
 #define BLOB_NONE UINT32_MAX
 /* Ids and merges are below this: a slot holds 24 bits of index + 1 under 8 bits of hash. */
 #define BLOB_MAX_INDEX 0xFFFFFEu
 #define BLOB_MAX_PROBE 4096u
+#define BLOB_RANK_MASK 0xFFFFFFu /* ranks are below BLOB_MAX_INDEX; whatever stands there is made a number like one */
 #define BLOB_MAX_OPERATIONS 256u
 
 /* The sections, in order; codegen/lua/tokenizer/blob.lua numbers them the same way. */
@@ -33,12 +34,13 @@ enum blob_section {
     SECTION_STRINGS,     /* bytes */
     SECTION_FLAGS,       /* uint8 [vocab]: enum token_flag */
     SECTION_VOCAB_SLOTS, /* uint32 [power of two]: hash table, spelling -> index into spans (the model's own tokens) */
-    SECTION_MERGES,      /* struct blob_merge [merges], by rank */
+    SECTION_MERGES,      /* struct blob_merge [merges], in the order of their ranks */
     SECTION_MERGE_SLOTS, /* uint32 [power of two]: hash table, (left, right) -> index into merges */
     SECTION_OPERATIONS,  /* struct blob_operation: normalizer, then pre-tokenizer, then decoder */
     SECTION_ADDED,       /* struct blob_added, in the order in which they are matched */
     SECTION_TEMPLATE,    /* uint32: ids before the text, then ids after it */
     SECTION_ALIASES,     /* uint32 [aliases]: the ids of further spellings, spans[vocab] and on, that ids share */
+    SECTION_RANKS,       /* uint32 [merges]: the rank of each; empty: a merge's rank is its index */
     SECTION_COUNT
 };
 
@@ -240,6 +242,7 @@ struct tokenizer {
     uint32_t added_count;
     const uint32_t *aliases;
     uint32_t alias_count;
+    const uint32_t *ranks;        /* [merge_count], or NULL */
     const uint32_t *template_ids; /* header->before, then header->after */
     struct regex **regexes;       /* [operations] compiled patterns, NULL for the other operations */
     struct trie *plain, *normalized;

@@ -225,6 +225,7 @@ START_TEST(sentencepiece_vocabularies_are_read)
     /* By score; the two ways to "ab_" in the order of the left part's id. */
     ck_assert_str_eq(at(tokenizer, "model.merges"),
                      "[[\"a\",\"b\"],[\"b\",\"" VISIBLE "\"],[\"ab\",\"" VISIBLE "\"],[\"a\",\"b" VISIBLE "\"]]");
+    ck_assert_str_eq(at(tokenizer, "model.merge_ranks"), "[0,1,2,2]");
     ck_assert_str_eq(at(tokenizer, "model.byte_fallback"), "true");
     ck_assert_str_eq(at(tokenizer, "model.fuse_unk"), "true");
     ck_assert_str_eq(at(tokenizer, "model.unk_token"), "\"<unk>\"");
@@ -401,12 +402,35 @@ static void scores_nan(struct gguf_file *file)
     gguf_f32s(file, KEY "scores", (const float[]){0, 0, __builtin_nanf("")}, 3);
 }
 
+static void put_three(struct gguf_file *file)
+{
+    static const float scores[] = {0, 0, 0, 0, -1};
+    put_sentencepiece(file, "<unk> <s> </s> <0x0A> a", scores, 5);
+}
+
+static void extra_spaces(struct gguf_file *file)
+{
+    put_three(file);
+    gguf_bool(file, KEY "remove_extra_whitespaces", 1);
+}
+
+static void charsmap(struct gguf_file *file)
+{
+    put_three(file);
+    gguf_key(file, KEY "precompiled_charsmap", GGUF_ARRAY);
+    put_u32(&file->keys, GGUF_U8);
+    put_u64(&file->keys, 4);
+    put(&file->keys, "\1\2\3\4", 4);
+}
+
 static const struct lie {
     change *put;
     const char *fragment;
 } lies[] = {
-    {unknown_pre,
-     KEY "pre: expected a way of splitting text that lathe knows, such as llama-bpe, qwen2 or gpt-2, found \"my-own\""},
+    {unknown_pre, KEY "pre: expected one of a.x-4.0, chatglm-bpe, "},
+    {unknown_pre, "trillion, found \"my-own\"; use the model's Hugging Face folder"},
+    {extra_spaces, KEY "remove_extra_whitespaces: expected false, found true"},
+    {charsmap, KEY "precompiled_charsmap: expected no rules of normalization, found 4 bytes"},
     {other_model, KEY "model: expected gpt2 (byte-level BPE) or llama (SentencePiece BPE), found \"bert\""},
     {model_number, KEY "model: expected a string, found 1"},
     {tokens_missing, KEY "tokens: expected an array of strings, found nothing"},

@@ -2,8 +2,12 @@
 -- among equal scores in order of the token's id, then of the left part's, then of the right part's.
 -- Source: the order of the merges in the tokenizer.json files published for such models (transformers' converter,
 -- SentencePieceExtractor), which the tests compare with.
+--
+-- SentencePiece itself knows scores only: of merges with equal scores, two ways to one token above all, it takes the
+-- leftmost in the text. So merges of equal score have equal ranks: the index (from 0) of the first of them.
+-- Source: sentencepiece's bpe_model.cc, and llama.cpp's llm_tokenizer_spm, which does the same.
 
--- merges(tokens, scores, ids) -> list of { left, right }. tokens, scores: from 1, in order of ids; ids: [token] = id.
+-- merges(tokens, scores, ids) -> list of { left, right }, list of ranks. tokens, scores: from 1, in order of ids; ids: [token] = id.
 return function(tokens, scores, ids)
    local list = {}
    for i, token in ipairs(tokens) do
@@ -29,5 +33,9 @@ return function(tokens, scores, ids)
       if a.score ~= b.score then return a.score > b.score end
       return a.order < b.order
    end)
-   return list
+   local ranks = {}
+   for i, part in ipairs(list) do
+      ranks[i] = i > 1 and part.score == list[i - 1].score and ranks[i - 1] or i - 1
+   end
+   return list, ranks
 end

@@ -3,6 +3,7 @@
 -- llama-vocab.cpp quotes. A name that is not here is an error: a wrong split gives wrong ids without a word.
 
 local host = require "host"
+local sorted_keys = require "read.sorted_keys"
 
 local contractions = "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
 local spaces = [[|\s*[\r\n]+|\s+(?!\S)|\s+]]
@@ -58,6 +59,9 @@ local pretokenizers = {}
 
 -- The kind of that name, or nil.
 function pretokenizers.find(name) return by_name[name] end
+
+-- All names, for a message.
+function pretokenizers.names() return table.concat(sorted_keys(by_name), ", ") end
 
 -- The pre_tokenizer of a tokenizer.json for that kind.
 function pretokenizers.build(kind)

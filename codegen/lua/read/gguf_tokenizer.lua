@@ -115,8 +115,8 @@ local function byte_level_tokenizer(gguf, tokens, types)
    expect.string(gguf.path, PREFIX .. "pre", name, ADVICE)
    local kind = pretokenizers.find(name)
    if not kind then
-      expect.fail(gguf.path, PREFIX .. "pre", "a way of splitting text that lathe knows, such as llama-bpe, qwen2 or gpt-2",
-                  expect.show(name), "use the model's Hugging Face folder, whose tokenizer.json says how")
+      expect.fail(gguf.path, PREFIX .. "pre", "one of " .. pretokenizers.names(), expect.show(name),
+                  "use the model's Hugging Face folder, whose tokenizer.json says how")
    end
    local merges = gguf:array(PREFIX .. "merges", "string", MOST_MERGES)
    if not merges then expect.fail(gguf.path, PREFIX .. "merges", "an array of strings", "nothing", ADVICE) end
@@ -137,7 +137,7 @@ local function byte_level_tokenizer(gguf, tokens, types)
    }, kind.add_bos or false
 end
 
--- Merges of a SentencePiece vocabulary: the file's, or those that its scores imply.
+-- Merges of a SentencePiece vocabulary, and their ranks: the file's, or those that its scores imply.
 local function sentencepiece_merges(gguf, tokens, ids)
    local given = gguf:array(PREFIX .. "merges", "string", MOST_MERGES)
    if given then return host.array(given) end
@@ -146,14 +146,28 @@ local function sentencepiece_merges(gguf, tokens, ids)
    for i, score in ipairs(scores) do
       if score ~= score then expect.fail(gguf.path, ("%sscores[%d]"):format(PREFIX, i - 1), "a number", "NaN", ADVICE) end
    end
-   local merges = host.array {}
-   for i, merge in ipairs(derive_merges(tokens, scores, ids)) do merges[i] = host.array { merge[1], merge[2] } end
-   return merges
+   local merges, derived, ranks = host.array {}, derive_merges(tokens, scores, ids)
+   for i, merge in ipairs(derived) do merges[i] = host.array { merge[1], merge[2] } end
+   return merges, host.array(ranks)
+end
+
+-- What SentencePiece can do to a text before it looks for tokens, and no model of this kind asks for.
+local function check_normalization(gguf)
+   if flag(gguf, "remove_extra_whitespaces", false) then
+      expect.fail(gguf.path, PREFIX .. "remove_extra_whitespaces", "false", "true", "this is not supported")
+   end
+   local rules = gguf.arrays[PREFIX .. "precompiled_charsmap"]
+   if rules and rules.count > 0 then
+      expect.fail(gguf.path, PREFIX .. "precompiled_charsmap", "no rules of normalization", ("%d bytes"):format(rules.count),
+                  "this is not supported; use the model's Hugging Face folder")
+   end
 end
 
 local function sentencepiece_tokenizer(gguf, tokens, types)
    local ids, added = split_vocabulary(gguf, tokens, types, false)
+   local merges, ranks = sentencepiece_merges(gguf, tokens, ids)
    local prefix = flag(gguf, "add_space_prefix", true)
+   check_normalization(gguf)
    local unknown = special_id(gguf, "unknown", #tokens, 0)
    local to_visible = { type = "Replace", pattern = { String = " " }, content = SPACE }
    local decoders = host.array {
@@ -167,7 +181,7 @@ local function sentencepiece_tokenizer(gguf, tokens, types)
          or to_visible,
       decoder = { type = "Sequence", decoders = decoders },
       model = { type = "BPE", unk_token = unknown and tokens[unknown + 1] or nil, fuse_unk = true, byte_fallback = true,
-                ignore_merges = false, vocab = ids, merges = sentencepiece_merges(gguf, tokens, ids) },
+                ignore_merges = false, vocab = ids, merges = merges, merge_ranks = ranks },
    }, true
 end
 

@@ -163,7 +163,7 @@ function blob.write(tables)
    assert(pool.bytes < none, "the vocabulary's strings are too long")
 
    local sections = { spans, table.concat(pool.parts), flags, vocab_slots, merges, merge_slots, operations, added,
-                      template, aliases }
+                      template, aliases, tables.ranks and blob.words(tables.ranks) or "" }
    local header_bytes = 8 + 8 + 4 * 4 + 16 + 6 * 4 + #sections * 16
    local offset = (header_bytes + 7) // 8 * 8
    local places, parts = {}, {}
@@ -173,7 +173,7 @@ function blob.write(tables)
       parts[#parts + 1] = section .. string.rep("\0", padding)
       offset = offset + #section + padding
    end
-   local header = "LATHETK1" .. string.pack("<I8I4I4I4I4", offset, tables.vocab, tables.flags, tables.unk or none,
+   local header = "LATHETK2" .. string.pack("<I8I4I4I4I4", offset, tables.vocab, tables.flags, tables.unk or none,
                                             math.max(farthest, farthest_merge))
       .. texts .. string.pack("<I4I4I4I4I4I4", #tables.normalizers, #tables.pretokenizers, #tables.decoders,
                               #tables.before, #tables.after, 0)

@@ -44,7 +44,7 @@ return function(tokenizer, config, file)
 
    local bytes = blob.write {
       vocab = tokens.vocab, spelling = tokens.spelling, special = tokens.special, model_tokens = bpe.tokens,
-      merges = bpe.merges, flags = bpe.flags, unk = bpe.unk, subword_prefix = bpe.subword_prefix,
+      merges = bpe.merges, ranks = bpe.ranks, flags = bpe.flags, unk = bpe.unk, subword_prefix = bpe.subword_prefix,
       word_suffix = bpe.word_suffix, added = tokens.list, normalizers = normalizers, pretokenizers = pretokenizers,
       decoders = decoders, before = before, after = after,
    }

@@ -61,6 +61,24 @@ local function read_merges(place, vocab, prefix)
    return merges
 end
 
+-- `merge_ranks` is in no file of the reference: gguf_tokenizer.lua says so which merges SentencePiece takes for equal.
+-- Merge i (from 0) has rank merge_ranks[i], at most i and no less than the merge before it.
+local function read_ranks(place, count)
+   local ranks = place:raw("merge_ranks")
+   if ranks == nil then return nil end
+   if not host.is_array(ranks) or #ranks ~= count then
+      place:fail("merge_ranks", string.format("a list of %d ranks, one a merge", count),
+                 host.is_array(ranks) and tostring(#ranks) or "something else")
+   end
+   for i, rank in ipairs(ranks) do
+      local lowest = i > 1 and ranks[i - 1] or 0
+      if math.type(rank) ~= "integer" or rank < lowest or rank >= i then
+         place:fail_value(string.format("merge_ranks[%d]", i - 1), string.format("a rank from %d to %d", lowest, i - 1), rank)
+      end
+   end
+   return ranks
+end
+
 return function(root)
    local place = root:object("model")
    if not place then root:fail("model", "an object", "nothing") end
@@ -82,8 +100,9 @@ return function(root)
       if name ~= "has_unk" and place:boolean(name, false) then flags = flags | bit end
    end
    if unk then flags = flags | blob.model_flag.has_unk end
+   local merges = read_merges(place, vocab, prefix)
    return {
-      tokens = tokens, vocab = vocab, merges = read_merges(place, vocab, prefix), flags = flags,
+      tokens = tokens, vocab = vocab, merges = merges, ranks = read_ranks(place, #merges), flags = flags,
       unk = unk and vocab[unk], subword_prefix = prefix, word_suffix = place:string("end_of_word_suffix", ""),
    }
 end

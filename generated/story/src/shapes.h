@@ -30,9 +30,9 @@ enum {
 };
 
 /* Where the weights outside the layers lie in the payload, in bytes. */
-#define EMBEDDING_OFFSET UINT64_C(155136)
-#define FINAL_NORM_OFFSET UINT64_C(14851584)
-#define HEAD_OFFSET UINT64_C(155136)
+#define EMBEDDING_OFFSET UINT64_C(155200)
+#define FINAL_NORM_OFFSET UINT64_C(14851648)
+#define HEAD_OFFSET UINT64_C(155200)
 
 /* What a step computes on its way, for all its rows; the stages read and write these. */
 struct activations {

@@ -55,6 +55,8 @@ struct generation_defaults {
     int32_t top_k; /* 0: off */
 };
 
+struct cuda_model;
+
 struct model {
     const char *name;         /* the package's name */
     const char *architecture; /* "LlamaForCausalLM" */
@@ -83,9 +85,10 @@ struct model {
     uint64_t flops_per_row;     /* of one row through the linear layers, head included */
     uint64_t weight_bytes_read; /* of one decode step */
 
-    const struct variant *variants; /* [variant_count] */
+    const struct variant *variants; /* [variant_count]; none: the package was not built for CPUs */
     int32_t variant_count;
-    const char *const *traces; /* [trace_count] names that --dump knows */
+    const struct cuda_model *cuda; /* cuda_model.h; NULL: the package was not built for GPUs */
+    const char *const *traces;     /* [trace_count] names that --dump knows */
     int32_t trace_count;
 
     struct generation_defaults generation;
