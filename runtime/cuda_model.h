@@ -77,9 +77,9 @@ struct cuda_model {
     int32_t target_count;
     const struct cuda_kernel *kernels;
     int32_t kernel_count;
-    int32_t pack_kernel;   /* struct cuda_pack: repacks a section (templates/cuda/pack.cu) */
-    int32_t random_kernel; /* struct cuda_random: random weights, row-major (templates/cuda/random.cu) */
-    int32_t read_kernel;   /* struct cuda_read: read bandwidth (templates/cuda/read.cu); -1: none */
+    int32_t pack_kernel;   /* repacks a section (templates/cuda/pack.cu) */
+    int32_t random_kernel; /* random weights, row-major (templates/cuda/random.cu) */
+    int32_t read_kernel;   /* read bandwidth (templates/cuda/read.cu); -1: none */
     int32_t cuda_version;  /* of the compiler that made the images, as cuDriverGetVersion counts: 13000; 0: unknown */
     const struct cuda_section *sections;
     int32_t section_count;

@@ -58,37 +58,14 @@ struct cuda_step {
     int32_t pages_total;          /* scratch slot i is slot pages_total * page + i */
 };
 
-/* Loading. Both kernels take their parameters as one structure and any number of blocks:
+/* The kernels that the runtime launches itself have parameters of their own:
 
-       extern "C" __global__ void NAME(const __grid_constant__ struct cuda_pack pack)
-
-   Puts rows first <= r < first + count of a section into their places; whatever is not put (padding) stays zero. A
-   section comes in one or more calls, `first` and `first + count` multiples of 16 but for the section's last row. */
-struct cuda_pack {
-    const unsigned char *source; /* [count][columns] row-major, 16-byte aligned */
-    unsigned char *target;       /* the packed section, whole */
-    int64_t rows, columns;       /* of the section */
-    int64_t first, count;
-    int32_t packing;       /* enum cuda_packing (cuda_model.h), but COPY */
-    int32_t element_bytes; /* 2: bf16; 4: f32 */
-};
-
-/* Elements first <= e < first + count of a tensor of random weights (weights.h has the formula), row-major: element e
-   goes to target[e - first]. `first` is even. */
-struct cuda_random {
-    unsigned char *target; /* 16-byte aligned */
-    uint64_t key;          /* weights_random_key */
-    uint64_t first, count;
-    float centre, scale;
-    int32_t element_bytes; /* 2: bf16; 4: f32 */
-    int32_t reserved;
-};
-
-/* `bench`: reads `bytes` (a multiple of 16) at `source` and writes a word to `sink` that depends on all of them. */
-struct cuda_read {
-    const unsigned char *source;
-    uint64_t bytes;
-    uint32_t *sink; /* [blocks] */
-};
+       pack(uint4 *to, const element *from, int rows, int columns, int packing, int first_tile)
+           Tiles first_tile + block of a section in fragment order; grid (tiles, 1, 1). `from`: where row 0 of the
+           row-major matrix is or would be; of ROWS and ROTARY only the rows of these tiles' heads are there.
+       random(void *to, uint64_t first, uint64_t count, uint64_t key, float centre, float scale, int bf16)
+           Elements [first, first + count) of a tensor of random weights, row-major, to to[0 .. count); any grid.
+       read(const uint4 *from, uint64_t count, uint32_t *sink)
+           Reads `count` pieces of 16 bytes; any grid; sink [blocks]: what depends on all of them. */
 
 #endif

@@ -4,132 +4,131 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "barrier.h"
-#include "memory.h"
+#include "engine_backend.h"
 #include "package.h"
-#include "pool.h"
 #include "state.h"
-#include "weights.h"
+
+enum { DEPTH_MAX = 4 };
+
+/* A step that has been submitted, or collected last. */
+struct flight {
+    int32_t rows, draws;
+    int32_t *output_of;       /* [max_rows] the row's place among the outputs, -1: it asked for nothing */
+    bool *asked;              /* [max_outputs] the caller asked for the logits */
+    bool *wanted;             /* [max_outputs] and those that the engine's own draws need */
+    struct engine_draw *draw; /* [max_outputs] */
+};
+
+/* A draw slot: the sampler is the engine's own where the backend draws not; then only `open` counts. */
+struct slot {
+    bool open;
+    struct sampler *sampler;
+    int32_t token; /* drawn last; -1: none collected yet */
+    bool draws;    /* a draw has been submitted */
+};
 
 struct engine {
-    struct barrier barrier;
     const struct model *model;
-    const struct variant *variant;
+    const struct engine_backend *backend;
+    struct engine_device *device;
     const struct trace *trace;
     struct package package;
-    struct pool *pool;
     struct state *state;
-
-    unsigned char *random_weights; /* [random_bytes] packages of random weights: all tensors; NULL otherwise */
-    uint64_t random_bytes;
-    const unsigned char *weights; /* where tensors lie at their offsets: the package's payload, or random_weights */
-
-    unsigned char *arena;   /* [model.arena_bytes] */
-    unsigned char *scratch; /* [threads * model.scratch_bytes] */
-    float *logits;          /* [max_outputs, vocab] */
 
     /* The step being assembled. */
     struct row *row;     /* [max_rows] */
-    int32_t *output_row; /* [max_outputs] rows that want logits */
+    int32_t *output_row; /* [max_outputs] rows that want logits or a draw */
     int32_t rows, outputs;
+    struct flight flight[DEPTH_MAX + 1]; /* in a ring: the one collected last, those under way, the one assembled */
+    int32_t collected;                   /* its place in the ring; -1: none, or another has been submitted since */
+    int32_t oldest, under_way;
 
-    int32_t *output_of; /* [max_rows] of the last step run: the row's place in logits, -1: it asked for none */
-    int32_t ran_rows;
+    struct slot *slot; /* [slots] */
+    int32_t slots;
+    struct drawn *drawn; /* [max_outputs] */
+    float *own;          /* [vocab] logits that both a draw and the caller want; NULL: not needed yet */
 };
 
-/* The variant that the options name, or the first that this processor has. */
-static const struct variant *choose_variant(const struct model *model, const char *wanted, struct error *error)
+static int32_t ring(int32_t place)
 {
-    char names[256] = "";
-    size_t length = 0;
-    for (int32_t i = 0; i < model->variant_count; i++) {
-        const struct variant *variant = &model->variants[i];
-        bool supported = !variant->supported || variant->supported();
-        if (wanted && strcmp(variant->name, wanted) == 0 && !supported) {
-            error_set(error, "--cpu %s: this processor does not have it; leave --cpu out to choose what it has",
-                      wanted);
-            return NULL;
-        }
-        if (supported && (!wanted || strcmp(variant->name, wanted) == 0))
-            return variant;
-        int more = snprintf(names + length, sizeof names - length, "%s%s", length ? ", " : "", variant->name);
-        length += more > 0 && (size_t)more < sizeof names - length ? (size_t)more : 0;
-    }
-    if (wanted)
-        error_set(error, "--cpu %s: \"%s\" was built for %s", wanted, model->name, names);
-    else
-        error_set(error, "\"%s\" was built for %s, and this processor has none of them; build it for this machine",
-                  model->name, names);
-    return NULL;
+    return place % (DEPTH_MAX + 1);
 }
 
-/* Maps the weights, or makes them. */
-static int open_weights(struct engine *engine, const struct engine_options *options, struct error *error)
+/* The step being assembled. */
+static struct flight *assembled(struct engine *engine)
 {
-    const struct model *model = engine->model;
-    if (package_open(&engine->package, model, options->weights, !options->skip_verify, options->progress,
-                     options->progress_context, error) != 0)
-        return -1;
-    engine->weights = engine->package.payload;
-    if (!model->random)
-        return 0;
-    engine->random_bytes = weights_region_bytes(model);
-    engine->random_weights = memory_map(engine->random_bytes, false, "random weights", error);
-    if (!engine->random_weights)
-        return -1;
-    /* The payload of such a package is its bytes sections alone, and they come first in the layout. */
-    if (model->payload_bytes)
-        memcpy(engine->random_weights, engine->package.payload, (size_t)model->payload_bytes);
-    package_close(&engine->package);
-    weights_random(model, engine->random_weights, engine->pool, options->progress, options->progress_context);
-    engine->weights = engine->random_weights;
-    return 0;
+    return &engine->flight[ring(engine->oldest + engine->under_way)];
+}
+
+/* What the options' device stands for; NULL and a message when the package has none. */
+static const struct engine_backend *choose_backend(const struct model *model, const char *device, struct error *error)
+{
+    bool cpu = model->variant_count > 0, cuda = model->cuda != NULL;
+    if (!device && (cpu || cuda))
+        return cuda ? &engine_cuda : &engine_cpu;
+    if (device && strcmp(device, "cpu") == 0 && cpu)
+        return &engine_cpu;
+    if (device && strcmp(device, "cuda") == 0 && cuda)
+        return &engine_cuda;
+    if (device && strcmp(device, "cpu") != 0 && strcmp(device, "cuda") != 0)
+        error_set(error, "--device: expected cpu or cuda, found '%.100s'", device);
+    else if (device)
+        error_set(error, "--device %s: \"%s\" was built for %s only; leave --device out, or build it with --target %s",
+                  device, model->name, cuda ? "cuda" : "cpu", cuda ? "c" : "cuda");
+    else
+        error_set(error, "\"%s\" was built for nothing; build it with --target c or cuda", model->name);
+    return NULL;
 }
 
 static int allocate(struct engine *engine, struct error *error)
 {
+    size_t rows = (size_t)engine->model->max_rows, outputs = (size_t)engine->model->max_outputs;
+    engine->row = calloc(rows, sizeof *engine->row);
+    engine->output_row = calloc(outputs, sizeof *engine->output_row);
+    engine->drawn = calloc(outputs, sizeof *engine->drawn);
+    bool whole = engine->row && engine->output_row && engine->drawn;
+    for (int i = 0; i <= DEPTH_MAX; i++) {
+        struct flight *flight = &engine->flight[i];
+        flight->output_of = calloc(rows, sizeof *flight->output_of);
+        flight->asked = calloc(outputs, sizeof *flight->asked);
+        flight->wanted = calloc(outputs, sizeof *flight->wanted);
+        flight->draw = calloc(outputs, sizeof *flight->draw);
+        whole = whole && flight->output_of && flight->asked && flight->wanted && flight->draw;
+    }
+    return whole ? 0 : error_set(error, "out of memory for a step of %d rows", engine->model->max_rows);
+}
+
+static int open_device(struct engine *engine, const struct engine_options *options, struct error *error)
+{
     const struct model *model = engine->model;
-    uint64_t threads = (uint64_t)pool_threads(engine->pool);
-    engine->arena = memory_map(model->arena_bytes, true, "activations", error);
-    if (!engine->arena)
+    const struct engine_backend *backend = choose_backend(model, options->device, error);
+    if (!backend)
         return -1;
-    engine->scratch = memory_map(threads * model->scratch_bytes, true, "the threads' working memory", error);
-    if (!engine->scratch)
+    engine->backend = backend;
+    /* What can be found wrong at once comes before what takes time. */
+    if (!(engine->device = backend->open(model, options, &engine->state, error)))
         return -1;
-    uint64_t logits = (uint64_t)model->max_outputs * (uint64_t)model->vocab * sizeof(float);
-    engine->logits = memory_map(logits, true, "logits", error);
-    if (!engine->logits)
+    bool verify = !options->skip_verify && (!backend->verifies || model->random);
+    if (package_open(&engine->package, model, options->weights, verify, options->progress, options->progress_context,
+                     error) != 0)
         return -1;
-    engine->row = calloc((size_t)model->max_rows, sizeof *engine->row);
-    engine->output_row = calloc((size_t)model->max_outputs, sizeof *engine->output_row);
-    engine->output_of = calloc((size_t)model->max_rows, sizeof *engine->output_of);
-    if (!engine->row || !engine->output_row || !engine->output_of)
-        return error_set(error, "out of memory for a step of %d rows", model->max_rows);
-    return 0;
+    return backend->load(engine->device, options, &engine->package, error);
 }
 
 struct engine *engine_open(const struct model *model, const struct engine_options *options, struct error *error)
 {
     static const struct engine_options defaults;
-    if (!options)
-        options = &defaults;
-    /* The barrier keeps its words on cache lines of their own. */
-    struct engine *engine = aligned_alloc(64, (sizeof *engine + 63) / 64 * 64);
+    struct engine *engine = calloc(1, sizeof *engine);
     if (!engine) {
         error_set(error, "out of memory");
         return NULL;
     }
-    memset(engine, 0, sizeof *engine);
     engine->model = model;
-    /* What can be found wrong at once comes before what takes time. */
-    if (!(engine->variant = choose_variant(model, options->cpu, error)) ||
-        !(engine->state = state_open(model, options->kv_memory, error)) ||
-        !(engine->pool = pool_open(options->threads, error)) || allocate(engine, error) != 0 ||
-        open_weights(engine, options, error) != 0) {
+    engine->collected = -1;
+    if (allocate(engine, error) != 0 || open_device(engine, options ? options : &defaults, error) != 0) {
         engine_close(engine);
         return NULL;
     }
-    barrier_init(&engine->barrier, (unsigned)pool_threads(engine->pool), pool_spin_ns(engine->pool));
     return engine;
 }
 
@@ -137,16 +136,21 @@ void engine_close(struct engine *engine)
 {
     if (!engine)
         return;
-    const struct model *model = engine->model;
-    uint64_t threads = engine->pool ? (uint64_t)pool_threads(engine->pool) : 0;
-    pool_close(engine->pool);
-    memory_unmap(engine->arena, model->arena_bytes);
-    memory_unmap(engine->scratch, threads * model->scratch_bytes);
-    memory_unmap(engine->logits, (uint64_t)model->max_outputs * (uint64_t)model->vocab * sizeof(float));
-    memory_unmap(engine->random_weights, engine->random_bytes);
+    if (engine->device)
+        engine->backend->close(engine->device);
+    for (int i = 0; i <= DEPTH_MAX; i++) {
+        free(engine->flight[i].output_of);
+        free(engine->flight[i].asked);
+        free(engine->flight[i].wanted);
+        free(engine->flight[i].draw);
+    }
+    for (int32_t s = 0; s < engine->slots; s++)
+        sampler_close(engine->slot[s].sampler);
+    free(engine->slot);
     free(engine->row);
     free(engine->output_row);
-    free(engine->output_of);
+    free(engine->drawn);
+    free(engine->own);
     state_close(engine->state);
     package_close(&engine->package);
     free(engine);
@@ -157,14 +161,19 @@ const struct model *engine_model(const struct engine *engine)
     return engine->model;
 }
 
+const char *engine_device(const struct engine *engine)
+{
+    return engine->backend->name;
+}
+
 const char *engine_variant(const struct engine *engine)
 {
-    return engine->variant->name;
+    return engine->backend->variant(engine->device);
 }
 
 int engine_threads(const struct engine *engine)
 {
-    return pool_threads(engine->pool);
+    return engine->backend->threads(engine->device);
 }
 
 const void *engine_section(const struct engine *engine, const char *name, uint64_t *bytes)
@@ -174,7 +183,7 @@ const void *engine_section(const struct engine *engine, const char *name, uint64
         return NULL;
     if (bytes)
         *bytes = tensor->bytes;
-    return engine->weights + tensor->offset;
+    return engine->backend->section(engine->device, &engine->package, tensor);
 }
 
 void engine_set_trace(struct engine *engine, const struct trace *trace)
@@ -232,13 +241,39 @@ static int32_t last_row_of(const struct engine *engine, int sequence)
     return row;
 }
 
+/* The slot must be open and have drawn, or be about to in a step under way. */
+static int check_token(const struct engine *engine, int32_t token, struct error *error)
+{
+    if (token >= 0 && token < engine->model->vocab)
+        return 0;
+    if (token >= 0)
+        return error_set(error, "token %d is not in the vocabulary, ids are 0 to %d", token, engine->model->vocab - 1);
+    int32_t slot = ~token;
+    if (slot >= engine->slots || !engine->slot[slot].open)
+        return error_set(error, "token %d: draw slot %d is not open", token, slot);
+    return 0;
+}
+
+/* Makes the row added last an output of the step. */
+static int add_output(struct engine *engine, int32_t row, bool asked, struct error *error)
+{
+    struct flight *flight = assembled(engine);
+    if (flight->output_of[row] < 0) {
+        if (engine->outputs == engine->model->max_outputs)
+            return error_set(error, "the step is full: it has %d rows with logits", engine->outputs);
+        flight->asked[engine->outputs] = false;
+        flight->output_of[row] = engine->outputs;
+        engine->output_row[engine->outputs++] = row;
+    }
+    flight->asked[flight->output_of[row]] |= asked;
+    return 0;
+}
+
 int engine_add(struct engine *engine, int sequence, int32_t token, bool logits, struct error *error)
 {
     const struct model *model = engine->model;
-    if (check_sequence(engine, sequence, error) != 0)
+    if (check_sequence(engine, sequence, error) != 0 || check_token(engine, token, error) != 0)
         return -1;
-    if (token < 0 || token >= model->vocab)
-        return error_set(error, "token %d is not in the vocabulary, ids are 0 to %d", token, model->vocab - 1);
     if (engine->rows == model->max_rows)
         return error_set(error, "the step is full: it has %d rows", engine->rows);
     if (logits && engine->outputs == model->max_outputs)
@@ -257,8 +292,9 @@ int engine_add(struct engine *engine, int sequence, int32_t token, bool logits, 
         .path = 0,
         .scratch = -1,
     };
+    assembled(engine)->output_of[engine->rows] = -1;
     if (logits)
-        engine->output_row[engine->outputs++] = engine->rows;
+        (void)add_output(engine, engine->rows, true, error); /* there is room */
     return engine->rows++;
 }
 
@@ -267,53 +303,204 @@ int engine_room(const struct engine *engine)
     return engine->model->max_rows - engine->rows;
 }
 
-struct run {
-    step_function *function;
-    struct step step;
-};
-
-static void run_step(void *context, int thread)
+static int new_slot(struct engine *engine, struct error *error)
 {
-    const struct run *run = context;
-    run->function(&run->step, thread);
+    int32_t s = 0;
+    while (s < engine->slots && engine->slot[s].open)
+        s++;
+    if (s < engine->slots)
+        return s;
+    int32_t slots = engine->slots ? engine->slots * 2 : 8;
+    struct slot *slot = slots < INT32_MAX / 4 ? realloc(engine->slot, (size_t)slots * sizeof *slot) : NULL;
+    if (!slot)
+        return error_set(error, "out of memory for %d draw slots", slots);
+    memset(slot + engine->slots, 0, (size_t)(slots - engine->slots) * sizeof *slot);
+    engine->slot = slot;
+    engine->slots = slots;
+    return s;
+}
+
+int draw_open(struct engine *engine, const struct sampler_options *options, struct error *error)
+{
+    int s = new_slot(engine, error);
+    if (s < 0)
+        return -1;
+    struct slot *slot = &engine->slot[s];
+    sampler_close(slot->sampler);
+    *slot = (struct slot){.token = -1};
+    if (engine->backend->draw_open) {
+        if (sampler_check(options, engine->model->vocab, error) ||
+            engine->backend->draw_open(engine->device, s, options, error))
+            return -1;
+    } else if (!(slot->sampler = sampler_open(options, engine->model->vocab, error))) {
+        return -1;
+    }
+    slot->open = true;
+    return s;
+}
+
+static int check_slot(const struct engine *engine, int slot, struct error *error)
+{
+    if (slot < 0 || slot >= engine->slots || !engine->slot[slot].open)
+        return error_set(error, "draw slot %d is not open", slot);
+    return 0;
+}
+
+int draw_see(struct engine *engine, int slot, const int32_t *tokens, size_t count, bool output, struct error *error)
+{
+    if (check_slot(engine, slot, error))
+        return -1;
+    if (engine->backend->draw_open)
+        return engine->backend->draw_see(engine->device, slot, tokens, count, output, error);
+    for (size_t i = 0; i < count; i++)
+        sampler_see(engine->slot[slot].sampler, tokens[i], output);
+    return 0;
+}
+
+void draw_close(struct engine *engine, int slot)
+{
+    if (check_slot(engine, slot, NULL) == 0)
+        engine->slot[slot].open = false; /* the sampler stays until the slot is used again: draws may be under way */
+}
+
+int engine_draw(struct engine *engine, int row, int slot, struct error *error)
+{
+    if (check_slot(engine, slot, error))
+        return -1;
+    if (row < 0 || row + 1 != engine->rows)
+        return error_set(error, "a draw for row %d: only the row added last can ask for one", row);
+    struct flight *flight = assembled(engine);
+    for (int32_t i = 0; i < flight->draws; i++)
+        if (flight->draw[i].slot == slot)
+            return error_set(error, "draw slot %d has a draw in this step already", slot);
+    if (add_output(engine, row, false, error))
+        return -1;
+    flight->draw[flight->draws++] = (struct engine_draw){
+        .slot = slot,
+        .row = row,
+        .output = flight->output_of[row],
+        .position = engine->row[row].position + 1,
+    };
+    return 0;
+}
+
+int engine_depth(const struct engine *engine)
+{
+    int depth = engine->backend->draw_open && !engine->trace ? engine->backend->depth(engine->device) : 1;
+    return depth < DEPTH_MAX ? depth : DEPTH_MAX;
+}
+
+int engine_under_way(const struct engine *engine)
+{
+    return engine->under_way;
+}
+
+/* Tokens that rows name by their slot: have they been drawn? Where the engine draws, they are known by now. */
+static int resolve_tokens(struct engine *engine, struct error *error)
+{
+    for (int32_t r = 0; r < engine->rows; r++) {
+        int32_t slot = ~engine->row[r].token;
+        if (slot < 0)
+            continue;
+        if (!engine->slot[slot].draws)
+            return error_set(error, "row %d: draw slot %d has drawn nothing yet", r, slot);
+        if (!engine->backend->draw_open)
+            engine->row[r].token = engine->slot[slot].token;
+    }
+    return 0;
+}
+
+int engine_submit(struct engine *engine, struct error *error)
+{
+    struct flight *flight = assembled(engine);
+    bool draws_here = !engine->backend->draw_open;
+    if (engine->under_way >= engine_depth(engine))
+        return error_set(error, "%d steps are under way, as many as there can be: collect one first",
+                         engine->under_way);
+    if (resolve_tokens(engine, error))
+        return -1;
+    memcpy(flight->wanted, flight->asked, (size_t)engine->outputs * sizeof *flight->wanted);
+    for (int32_t i = 0; draws_here && i < flight->draws; i++)
+        flight->wanted[flight->draw[i].output] = true;
+    flight->rows = engine->rows;
+    engine->collected = -1;
+    struct engine_batch batch = {
+        .rows = engine->rows,
+        .outputs = engine->outputs,
+        .row = engine->row,
+        .output_row = engine->output_row,
+        .wanted = flight->wanted,
+        .draw = flight->draw,
+        .draws = draws_here ? 0 : flight->draws,
+        .trace = engine->trace,
+    };
+    if (engine->rows && engine->backend->submit(engine->device, &batch, error))
+        return -1;
+    for (int32_t row = 0; row < engine->rows; row++)
+        state_commit(engine->state, engine->row[row].sequence);
+    for (int32_t i = 0; i < flight->draws; i++)
+        engine->slot[flight->draw[i].slot].draws = true;
+    engine->under_way++;
+    engine->rows = engine->outputs = 0;
+    assembled(engine)->draws = 0;
+    return 0;
+}
+
+/* Logits that a sampler may change, of a row whose caller wants to see them too. NULL: out of memory. */
+static float *own_copy(struct engine *engine, const float *logits)
+{
+    size_t bytes = (size_t)engine->model->vocab * sizeof *logits;
+    if (!engine->own)
+        engine->own = malloc(bytes);
+    return engine->own ? memcpy(engine->own, logits, bytes) : NULL;
+}
+
+/* Draws of a collected step, where the engine draws. */
+static int draw_here(struct engine *engine, const struct flight *flight, struct error *error)
+{
+    for (int32_t i = 0; i < flight->draws; i++) {
+        const struct engine_draw *draw = &flight->draw[i];
+        struct slot *slot = &engine->slot[draw->slot];
+        float *logits = engine->backend->logits(engine->device, draw->output);
+        if (flight->asked[draw->output] && !(logits = own_copy(engine, logits)))
+            return error_set(error, "out of memory for a copy of the logits");
+        slot->token = sampler_choose(slot->sampler, logits, draw->position, &engine->drawn[i].logprob, error);
+        if (slot->token < 0)
+            return -1;
+        engine->drawn[i].token = slot->token;
+    }
+    return 0;
+}
+
+int engine_collect(struct engine *engine, const struct drawn **drawn, struct error *error)
+{
+    if (engine->under_way == 0)
+        return error_set(error, "no step is under way");
+    struct flight *flight = &engine->flight[engine->oldest];
+    for (int32_t i = 0; i < flight->draws; i++) {
+        const struct engine_draw *draw = &flight->draw[i];
+        engine->drawn[i] = (struct drawn){.slot = draw->slot, .row = draw->row, .position = draw->position};
+    }
+    engine->collected = engine->oldest;
+    engine->oldest = ring(engine->oldest + 1);
+    engine->under_way--;
+    if (flight->rows && engine->backend->collect(engine->device, engine->drawn, error))
+        return -1;
+    if (!engine->backend->draw_open && draw_here(engine, flight, error))
+        return -1;
+    if (drawn)
+        *drawn = engine->drawn;
+    return flight->draws;
 }
 
 int engine_run(struct engine *engine, struct error *error)
 {
-    (void)error; /* nothing can fail on a CPU once the rows are in; a device can */
-    for (int32_t row = 0; row < engine->rows; row++)
-        engine->output_of[row] = -1;
-    for (int32_t output = 0; output < engine->outputs; output++)
-        engine->output_of[engine->output_row[output]] = output;
-    engine->ran_rows = engine->rows;
-    if (engine->rows == 0)
-        return 0;
-    struct run run = {
-        .function = engine->variant->step,
-        .step =
-            {
-                .rows = engine->rows,
-                .outputs = engine->outputs,
-                .row = engine->row,
-                .output_row = engine->output_row,
-                .pages = state_pages(engine->state),
-                .path = NULL,
-                .weights = engine->weights,
-                .state = state_bases(engine->state),
-                .pages_total = state_pages_total(engine->state),
-                .arena = engine->arena,
-                .scratch = engine->scratch,
-                .logits = engine->logits,
-                .threads = pool_threads(engine->pool),
-                .barrier = &engine->barrier,
-                .trace = engine->trace,
-            },
-    };
-    pool_run(engine->pool, run_step, &run);
-    for (int32_t row = 0; row < engine->rows; row++)
-        state_commit(engine->state, engine->row[row].sequence);
-    engine->rows = engine->outputs = 0;
-    return 0;
+    while (engine->under_way > 0)
+        if (engine_collect(engine, NULL, error) < 0)
+            return -1;
+    if (engine_submit(engine, error))
+        return -1;
+    return engine_collect(engine, NULL, error) < 0 ? -1 : 0;
 }
 
 void engine_discard(struct engine *engine)
@@ -321,25 +508,26 @@ void engine_discard(struct engine *engine)
     for (int32_t row = 0; row < engine->rows; row++)
         state_drop(engine->state, engine->row[row].sequence);
     engine->rows = engine->outputs = 0;
+    assembled(engine)->draws = 0;
 }
 
 float *engine_logits(struct engine *engine, int row)
 {
-    if (row < 0 || row >= engine->ran_rows || engine->output_of[row] < 0)
+    if (engine->collected < 0)
         return NULL;
-    return engine->logits + (size_t)engine->output_of[row] * (size_t)engine->model->vocab;
+    const struct flight *flight = &engine->flight[engine->collected];
+    if (row < 0 || row >= flight->rows || flight->output_of[row] < 0 || !flight->asked[flight->output_of[row]])
+        return NULL;
+    return engine->backend->logits(engine->device, flight->output_of[row]);
 }
 
 void engine_memory(const struct engine *engine, uint64_t *state_used, uint64_t *state_total, uint64_t *other)
 {
-    const struct model *model = engine->model;
     uint64_t page = state_page_bytes(engine->state);
     if (state_used)
         *state_used = page * (uint64_t)state_pages_used(engine->state);
     if (state_total)
         *state_total = page * (uint64_t)state_pages_total(engine->state);
     if (other)
-        *other = model->arena_bytes + (uint64_t)pool_threads(engine->pool) * model->scratch_bytes +
-                 (uint64_t)model->max_outputs * (uint64_t)model->vocab * sizeof(float) +
-                 state_scratch_bytes(engine->state);
+        *other = engine->backend->other_bytes(engine->device);
 }

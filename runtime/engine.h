@@ -1,7 +1,6 @@
 /* The engine: one opened package, its threads, its state pages, and the step being assembled.
 
-       engine_open -> sequence_open -> engine_add ... -> engine_run -> engine_logits -> sequence_close ->
-   engine_close
+       engine_open -> sequence_open -> engine_add ... -> engine_run -> engine_logits -> sequence_close -> engine_close
 
    Not thread-safe: one thread drives an engine; its own threads compute. */
 #ifndef LATHE_ENGINE_H
@@ -9,17 +8,22 @@
 
 #include "error.h"
 #include "model.h"
+#include "sampler.h"
 
 struct engine;
 
 struct engine_options {
     const char *weights; /* file that holds the payload; NULL: the executable itself, or weights.bin beside it */
+    const char *device;  /* "cpu" or "cuda"; NULL: the GPU if the package was built for one. There is no falling back */
     const char *cpu;     /* variant to force; NULL: the first supported one */
     int threads;         /* 0: one a core that this process may use */
-    uint64_t kv_memory;  /* bytes for state pages; 0: enough for one sequence of max_seq */
+    uint64_t kv_memory;  /* bytes for state pages, exactly; 0: what kv_wanted says */
+    uint64_t kv_wanted;  /* bytes that the pages will need; 0: enough for one sequence of max_seq. A GPU that has less
+                            left gives what is left */
     bool skip_verify;    /* do not check the payload's hash */
+    void (*notice)(void *context, const char *message);                               /* may be NULL */
     void (*progress)(void *context, const char *what, uint64_t done, uint64_t total); /* may be NULL */
-    void *progress_context;
+    void *progress_context;                                                           /* of notice too */
 };
 
 /* Maps the payload, checks it against the model (layout, length, hash), allocates everything a step needs and
@@ -29,9 +33,10 @@ struct engine *engine_open(const struct model *model, const struct engine_option
 void engine_close(struct engine *engine);
 
 const struct model *engine_model(const struct engine *engine);
-const char *engine_variant(const struct engine *engine); /* "avx512" */
-int engine_threads(const struct engine *engine);
-/* A section of the payload, or NULL. */
+const char *engine_device(const struct engine *engine);  /* "cpu", "cuda" */
+const char *engine_variant(const struct engine *engine); /* "avx512", "sm_90a" */
+int engine_threads(const struct engine *engine);         /* that compute; 1 on a GPU */
+/* A section of the payload; NULL: there is none, or it is on the device only. */
 const void *engine_section(const struct engine *engine, const char *name, uint64_t *bytes);
 /* What is sent to the trace of each step from now on; NULL: nothing. */
 void engine_set_trace(struct engine *engine, const struct trace *trace);
@@ -51,22 +56,60 @@ int sequence_rollback(struct engine *engine, int sequence, int32_t length, struc
 int sequence_fork(struct engine *engine, int sequence, struct error *error);
 
 /* Appends a row to the step being assembled: the token that follows everything stored or already added to the
-   sequence. Returns the row's index, or -1 with a message: the step is full (max_rows, or max_outputs when
+   sequence. `token` may be ENGINE_DRAWN(slot). Returns the row's index, or -1 with a message: the step is full (max_rows, or max_outputs when
    `logits`), the position is max_seq, the token is not in the vocabulary, or the pages have run out. Nothing
    has changed then: the rows added before can still be run. */
 int engine_add(struct engine *engine, int sequence, int32_t token, bool logits, struct error *error);
 /* Rows that can still be added to the step. */
 int engine_room(const struct engine *engine);
 
-/* Runs the step and commits its rows; then the step is empty again. An empty step does nothing. */
+/* Runs the step and commits its rows; then the step is empty again. An empty step does nothing. Steps that were
+   submitted before are collected first. */
 int engine_run(struct engine *engine, struct error *error);
 /* Drops the step being assembled without running it. */
 void engine_discard(struct engine *engine);
 
-/* After engine_run: logits [vocab] of the row with that index; NULL when it did not ask for them. Valid until
-   the next engine_run, whatever is added to the next step meanwhile; the caller may change them (samplers
-   do). */
+/* After engine_run or engine_collect: logits [vocab] of the row with that index in the step; NULL when it did not ask for
+   them. Valid until the next step is submitted or run, whatever is added to it meanwhile; the caller may change them
+   (samplers do). */
 float *engine_logits(struct engine *engine, int row);
+
+/* Choosing tokens where the logits are, and the next step without waiting for the last: a draw slot is a sampler
+   (sampler.h) that lives on the device. A row asks for a draw; the next step's row may name the token by its slot before
+   anybody knows it.
+
+       slot = draw_open -> draw_see (the prompt) -> engine_add ... engine_draw -> engine_submit
+       loop:  engine_add(ENGINE_DRAWN(slot)), engine_draw -> engine_submit;   engine_collect -> the token before that
+
+   What was submitted too much (the text had ended) is taken back with sequence_rollback, and its draws are ignored. */
+#define ENGINE_DRAWN(slot) (~(int32_t)(slot)) /* as a token for engine_add: the slot's last */
+
+/* A chosen token. */
+struct drawn {
+    int32_t slot, row;       /* row: of its step */
+    int32_t token, position; /* position: that the token will have */
+    float logprob;           /* under the model's own distribution, as sampler_choose gives it */
+};
+
+/* A draw slot; -1 and a message: an option is out of its range, or there are too many. */
+int draw_open(struct engine *engine, const struct sampler_options *options, struct error *error);
+/* Tokens of the prompt, or of an output that the slot did not choose itself. */
+int draw_see(struct engine *engine, int slot, const int32_t *tokens, size_t count, bool output, struct error *error);
+/* Its draws in steps under way are still made, and collected. */
+void draw_close(struct engine *engine, int slot);
+
+/* The row added last: `slot` chooses the token after it. One draw a slot and step. -1 and a message when the step has
+   max_outputs rows with logits or draws. */
+int engine_draw(struct engine *engine, int row, int slot, struct error *error);
+
+/* Steps that may be under way: 1 on a CPU, where a step is over when it has been submitted. */
+int engine_depth(const struct engine *engine);
+int engine_under_way(const struct engine *engine);
+/* Starts the step and commits its rows. -1 and a message: engine_depth steps are under way, or the device failed. */
+int engine_submit(struct engine *engine, struct error *error);
+/* Waits for the oldest step under way. *drawn: its draws in order of rows, valid until the next engine_collect. Their
+   number, or -1 and a message: none is under way, the device failed, or a logit is NaN or +infinity. */
+int engine_collect(struct engine *engine, const struct drawn **drawn, struct error *error);
 
 /* State in use and in all, in bytes; and the bytes of everything else the engine holds (activations, logits).
  */

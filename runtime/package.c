@@ -190,6 +190,8 @@ static int map_payload(struct package *package, const struct source *source, con
     package->mapping = mapping;
     package->mapping_bytes = bytes;
     package->payload = (const unsigned char *)mapping + before;
+    package->bytes = trailer->payload_bytes;
+    memcpy(package->hash, trailer->payload_hash, sizeof package->hash);
     snprintf(package->path, sizeof package->path, "%s", source->path);
     /* Hints: reading ahead while the rest starts up; huge pages where the file system has them. */
     (void)madvise(mapping, (size_t)bytes, MADV_WILLNEED);
@@ -197,15 +199,24 @@ static int map_payload(struct package *package, const struct source *source, con
     return 0;
 }
 
-static int verify_payload(const struct package *package, const struct package_trailer *trailer,
-                          void (*progress)(void *, const char *, uint64_t, uint64_t), void *progress_context,
-                          struct error *error)
+int package_check_hash(const struct package *package, const uint8_t hash[16], struct error *error)
+{
+    if (memcmp(hash, package->hash, sizeof package->hash) != 0)
+        return error_set(error,
+                         "%s: its weights are damaged: the checksum of their %llu bytes does not match; copy or build "
+                         "the file again",
+                         package->path, (unsigned long long)package->bytes);
+    return 0;
+}
+
+static int verify_payload(const struct package *package, void (*progress)(void *, const char *, uint64_t, uint64_t),
+                          void *progress_context, struct error *error)
 {
     XXH3_state_t *hash = XXH3_createState();
     if (!hash)
         return error_set(error, "out of memory to check the weights");
     XXH3_128bits_reset(hash);
-    uint64_t bytes = trailer->payload_bytes;
+    uint64_t bytes = package->bytes;
     for (uint64_t at = 0; at < bytes;) {
         size_t chunk = bytes - at < HASH_CHUNK ? (size_t)(bytes - at) : HASH_CHUNK;
         XXH3_128bits_update(hash, package->payload + at, chunk);
@@ -216,12 +227,7 @@ static int verify_payload(const struct package *package, const struct package_tr
     XXH128_canonical_t found;
     XXH128_canonicalFromHash(&found, XXH3_128bits_digest(hash));
     XXH3_freeState(hash);
-    if (memcmp(found.digest, trailer->payload_hash, sizeof found.digest) != 0)
-        return error_set(error,
-                         "%s: its weights are damaged: the checksum of %llu bytes does not match; copy or build "
-                         "the file again",
-                         package->path, (unsigned long long)bytes);
-    return 0;
+    return package_check_hash(package, found.digest, error);
 }
 
 /* The program or library that holds `address`. */
@@ -333,7 +339,7 @@ int package_open(struct package *package, const struct model *model, const char 
     int failed = find_source(&source, &trailer, model, weights, error) != 0 ||
                  check_layout(&source, &trailer, model, error) != 0 ||
                  map_payload(package, &source, &trailer, error) != 0 ||
-                 (verify && verify_payload(package, &trailer, progress, progress_context, error) != 0);
+                 (verify && verify_payload(package, progress, progress_context, error) != 0);
     source_close(&source);
     if (failed) {
         package_close(package);

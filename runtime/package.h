@@ -35,9 +35,11 @@ _Static_assert(sizeof(struct package_trailer) == 96, "the trailer is 96 bytes on
 /* A mapped payload, read-only. */
 struct package {
     const unsigned char *payload; /* [model.payload_bytes], aligned to PACKAGE_ALIGNMENT; NULL: closed */
+    uint64_t bytes;               /* of the payload */
     void *mapping;
     uint64_t mapping_bytes;
-    char path[4096]; /* the file, for messages */
+    uint8_t hash[16]; /* that the trailer gives for the payload */
+    char path[4096];  /* the file, for messages */
 };
 
 /* Finds and maps the payload of `model`: `weights` if given (weights.bin or a fat executable), else the
@@ -48,6 +50,9 @@ struct package {
 int package_open(struct package *package, const struct model *model, const char *weights, bool verify,
                  void (*progress)(void *context, const char *what, uint64_t done, uint64_t total),
                  void *progress_context, struct error *error);
+/* For who hashes the payload while reading it: 0 when `hash` (XXH3-128 of the payload, canonical form) is the trailer's,
+   else -1 and the message. */
+int package_check_hash(const struct package *package, const uint8_t hash[16], struct error *error);
 /* Unmaps; a package that is all zero or already closed is allowed. */
 void package_close(struct package *package);
 

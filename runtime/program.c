@@ -1,6 +1,7 @@
 #include "program.h"
 
 #include <errno.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +17,15 @@ void program_init(struct program *program, const struct model *model, const char
     progress_open(&program->progress);
 }
 
+static const char *device_help(const struct model *model)
+{
+    if (!model->cuda)
+        return "where to compute; this package was built for: cpu";
+    if (!model->variant_count)
+        return "where to compute; this package was built for: cuda";
+    return "where to compute; this package was built for both, and takes the GPU unless told otherwise";
+}
+
 /* The rows of `table`; their number. */
 static int common_table(struct program *program)
 {
@@ -25,7 +35,7 @@ static int common_table(struct program *program)
          .kind = OPTION_STRING,
          .target = &common->device,
          .value = "cpu|cuda",
-         .help = "where to compute; this package was built for: cpu"},
+         .help = device_help(program->model)},
         {.name = "cpu",
          .kind = OPTION_STRING,
          .target = &common->cpu,
@@ -44,7 +54,8 @@ static int common_table(struct program *program)
          .kind = OPTION_BYTES,
          .target = &common->kv_memory,
          .value = "BYTES",
-         .help = "memory for sequence state (keys and values), such as 500M or 2G; otherwise what the command needs"},
+         .help = "memory for sequence state (keys and values), such as 500M or 2G; otherwise what the command needs "
+                 "(on a GPU at most what is left)"},
         {.name = "weights",
          .kind = OPTION_STRING,
          .target = &common->weights,
@@ -73,14 +84,23 @@ static void print_help(const struct program *program, const struct option_group 
         printf("\n%s\n", program->notes);
 }
 
+static bool device_known(const char *device)
+{
+    return !device || strcmp(device, "cpu") == 0 || strcmp(device, "cuda") == 0;
+}
+
+/* What a package cannot do is an error before the command begins; a misspelt word is a wrong command line. */
 static int check_device(const struct program *program, struct error *error)
 {
     const char *device = program->common.device;
-    if (!device || strcmp(device, "cpu") == 0)
-        return 0;
-    if (strcmp(device, "cuda") == 0)
-        return error_set(error, "--device cuda: this package was built for cpu only; leave --device out");
-    return error_set(error, "--device: expected cpu or cuda, found '%s'", device);
+    const struct model *model = program->model;
+    bool cuda = model->cuda != NULL, cpu = model->variant_count > 0;
+    if (!device_known(device))
+        return error_set(error, "--device: expected cpu or cuda, found '%s'", device);
+    if (device && !(strcmp(device, "cuda") == 0 ? cuda : cpu))
+        return error_set(error, "--device %s: this package was built for %s only; leave --device out", device,
+                         cuda ? "cuda" : "cpu");
+    return 0;
 }
 
 int program_parse(struct program *program, struct option_group *groups, int group_count, int argc, char **argv,
@@ -100,7 +120,7 @@ int program_parse(struct program *program, struct option_group *groups, int grou
     }
     if (check_device(program, &error)) {
         options_free(groups, group_count);
-        return program_fail(program, &error, strcmp(program->common.device, "cuda") == 0 ? EXIT_ERROR : EXIT_USAGE);
+        return program_fail(program, &error, device_known(program->common.device) ? EXIT_ERROR : EXIT_USAGE);
     }
     return -1;
 }
@@ -119,15 +139,27 @@ static uint64_t state_bytes(const struct model *model, int32_t sequences, int32_
     return pages * page_bytes;
 }
 
+/* Something that the user should know, though nothing is wrong. */
+static void notice(void *context, const char *message)
+{
+    struct progress *progress = context;
+    struct program *program = (struct program *)(void *)((char *)progress - offsetof(struct program, progress));
+    progress_clear(progress);
+    fprintf(stderr, "%s: note: %s\n", program->model->name, message);
+}
+
 int program_engine(struct program *program, int32_t sequences, int32_t positions)
 {
     const struct common_options *common = &program->common;
     struct engine_options options = {
         .weights = common->weights,
+        .device = common->device,
         .cpu = common->cpu,
         .threads = common->threads,
-        .kv_memory = common->kv_memory ? common->kv_memory : state_bytes(program->model, sequences, positions),
+        .kv_memory = common->kv_memory,
+        .kv_wanted = state_bytes(program->model, sequences, positions),
         .skip_verify = common->no_verify,
+        .notice = notice,
         .progress = progress_report,
         .progress_context = &program->progress,
     };

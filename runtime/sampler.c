@@ -103,9 +103,14 @@ static int allocate(struct sampler *sampler)
     return 0;
 }
 
+int sampler_check(const struct sampler_options *options, int32_t vocab, struct error *error)
+{
+    return check_numbers(options, error) || check_tokens(options, vocab, error) ? -1 : 0;
+}
+
 struct sampler *sampler_open(const struct sampler_options *options, int32_t vocab, struct error *error)
 {
-    if (check_numbers(options, error) || check_tokens(options, vocab, error))
+    if (sampler_check(options, vocab, error))
         return NULL;
     struct sampler *sampler = calloc(1, sizeof *sampler);
     if (sampler) {

@@ -53,6 +53,9 @@ struct sampler_options sampler_defaults(void);
 
 struct sampler;
 
+/* Checks the options alone, as sampler_open does. */
+int sampler_check(const struct sampler_options *options, int32_t vocab, struct error *error);
+
 /* Checks the options (each message names the option, its range and what was given); copies the arrays. */
 struct sampler *sampler_open(const struct sampler_options *options, int32_t vocab, struct error *error);
 void sampler_close(struct sampler *sampler);

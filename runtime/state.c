@@ -12,6 +12,7 @@ struct sequence {
     int32_t adapter;
     int32_t stored, appended; /* positions */
     int32_t pages;            /* entries of the table in use: ceil((stored + appended) / page) */
+    int32_t changed;          /* entries from this one on may have changed since state_take_changes */
 };
 
 struct state {
@@ -28,14 +29,22 @@ struct state {
     int32_t *free_page;  /* [free_pages] a stack, the lowest page on top at first */
     int32_t free_pages;
 
+    void (*copy)(void *context, int32_t from, int32_t to); /* NULL: the pages are in `base` */
+    void *copy_context;
+
     int sequences; /* capacity of the two arrays */
     struct sequence *sequence;
     int32_t **table; /* [sequences] page tables of table_pages entries; NULL: never used */
 };
 
+static int32_t divide_up(int32_t positions, int32_t page)
+{
+    return positions / page + (positions % page != 0);
+}
+
 static int32_t pages_of(const struct state *state, int32_t positions)
 {
-    return positions / state->page + (positions % state->page != 0);
+    return divide_up(positions, state->page);
 }
 
 /* Bytes behind a group's pages for max_rows scratch slots. Slot i is addressed as slot pages_total * page +
@@ -46,6 +55,33 @@ static uint64_t scratch_bytes_of(const struct model *model, const struct state_g
     uint64_t pages = ((uint64_t)model->max_rows + page - 1) / page;
     uint64_t slot_pages = group->scratch_bytes * page;
     return pages * (group->page_bytes > slot_pages ? group->page_bytes : slot_pages);
+}
+
+uint64_t state_model_page_bytes(const struct model *model)
+{
+    uint64_t bytes = 0;
+    for (int32_t g = 0; g < model->state_count; g++)
+        bytes += model->states[g].page_bytes;
+    return bytes ? bytes : 1; /* a model without state: pages still count positions */
+}
+
+uint64_t state_model_scratch_bytes(const struct model *model)
+{
+    uint64_t bytes = 0;
+    for (int32_t g = 0; g < model->state_count; g++)
+        bytes += scratch_bytes_of(model, &model->states[g]);
+    return bytes;
+}
+
+int32_t state_model_table(const struct model *model)
+{
+    return divide_up(model->max_seq, model->page);
+}
+
+uint64_t state_model_most_pages(const struct model *model)
+{
+    /* Slots are counted in 32 bits, scratch slots included. */
+    return ((uint64_t)INT32_MAX - (uint64_t)model->max_rows) / (uint64_t)model->page - 1;
 }
 
 /* How many pages `kv_memory` pays for; -1 and a message when that is no sensible number. */
@@ -64,8 +100,7 @@ static int32_t count_pages(const struct state *state, uint64_t kv_memory, struct
     if (kv_memory > memory_total())
         return error_set(error, "--kv-memory %llu: this process can have %llu bytes of memory at most",
                          (unsigned long long)kv_memory, (unsigned long long)memory_total());
-    /* Slots are counted in 32 bits, scratch slots included. */
-    uint64_t most = ((uint64_t)INT32_MAX - (uint64_t)model->max_rows) / (uint64_t)model->page - 1;
+    uint64_t most = state_model_most_pages(model);
     if (pages > most)
         return error_set(error, "--kv-memory %llu: %llu pages of %d positions are too many; give at most %llu bytes",
                          (unsigned long long)kv_memory, (unsigned long long)pages, model->page,
@@ -73,8 +108,15 @@ static int32_t count_pages(const struct state *state, uint64_t kv_memory, struct
     return (int32_t)pages;
 }
 
-struct state *state_open(const struct model *model, uint64_t kv_memory, struct error *error)
+/* A state without pages yet; NULL and a message for a model that this runtime cannot keep the state of. */
+static struct state *new_state(const struct model *model, struct error *error)
 {
+    for (int32_t g = 0; g < model->state_count; g++)
+        if (model->states[g].kind != STATE_PAGED) {
+            error_set(error, "state \"%s\" is of a kind that this runtime does not know (%d); rebuild the package",
+                      model->states[g].name, (int)model->states[g].kind);
+            return NULL;
+        }
     struct state *state = calloc(1, sizeof *state);
     if (!state) {
         error_set(error, "out of memory for the state");
@@ -82,45 +124,60 @@ struct state *state_open(const struct model *model, uint64_t kv_memory, struct e
     }
     state->model = model;
     state->page = model->page;
-    state->table_pages = pages_of(state, model->max_seq);
-    size_t groups = (size_t)model->state_count;
-    for (size_t g = 0; g < groups; g++) {
-        const struct state_group *group = &model->states[g];
-        if (group->kind != STATE_PAGED) {
-            error_set(error, "state \"%s\" is of a kind that this runtime does not know (%d); rebuild the package",
-                      group->name, (int)group->kind);
-            goto failed;
-        }
-        state->page_bytes += group->page_bytes;
-        state->scratch_bytes += scratch_bytes_of(model, group);
-    }
-    if (state->page_bytes == 0)
-        state->page_bytes = 1; /* a model without state: pages still count positions */
-    state->pages_total = count_pages(state, kv_memory, error);
-    if (state->pages_total < 0)
-        goto failed;
+    state->table_pages = state_model_table(model);
+    state->page_bytes = state_model_page_bytes(model);
+    state->scratch_bytes = state_model_scratch_bytes(model);
+    return state;
+}
 
-    state->base = calloc(groups + 1, sizeof *state->base);
-    state->base_bytes = calloc(groups + 1, sizeof *state->base_bytes);
-    state->references = calloc((size_t)state->pages_total, sizeof *state->references);
-    state->free_page = calloc((size_t)state->pages_total, sizeof *state->free_page);
-    if (!state->base || !state->base_bytes || !state->references || !state->free_page) {
-        error_set(error, "out of memory for %d pages of state", state->pages_total);
-        goto failed;
-    }
-    for (size_t g = 0; g < groups; g++) {
-        const struct state_group *group = &model->states[g];
-        uint64_t bytes = (uint64_t)state->pages_total * group->page_bytes + scratch_bytes_of(model, group);
+/* The accounts of `pages` free pages. */
+static int make_pages(struct state *state, int32_t pages, struct error *error)
+{
+    state->pages_total = pages;
+    state->base = calloc((size_t)state->model->state_count + 1, sizeof *state->base);
+    state->base_bytes = calloc((size_t)state->model->state_count + 1, sizeof *state->base_bytes);
+    state->references = calloc((size_t)pages, sizeof *state->references);
+    state->free_page = calloc((size_t)pages, sizeof *state->free_page);
+    if (!state->base || !state->base_bytes || !state->references || !state->free_page)
+        return error_set(error, "out of memory for %d pages of state", pages);
+    for (int32_t page = pages; page-- > 0;)
+        state->free_page[state->free_pages++] = page;
+    return 0;
+}
+
+static int map_pages(struct state *state, struct error *error)
+{
+    for (int32_t g = 0; g < state->model->state_count; g++) {
+        const struct state_group *group = &state->model->states[g];
+        uint64_t bytes = (uint64_t)state->pages_total * group->page_bytes + scratch_bytes_of(state->model, group);
         state->base[g] = memory_map(bytes, true, "sequence state (try a smaller --kv-memory)", error);
         if (!state->base[g])
-            goto failed;
+            return -1;
         state->base_bytes[g] = bytes;
     }
-    for (int32_t page = state->pages_total; page-- > 0;)
-        state->free_page[state->free_pages++] = page;
-    return state;
+    return 0;
+}
 
-failed:
+struct state *state_open(const struct model *model, uint64_t kv_memory, struct error *error)
+{
+    struct state *state = new_state(model, error);
+    int32_t pages = state ? count_pages(state, kv_memory, error) : -1;
+    if (pages >= 0 && make_pages(state, pages, error) == 0 && map_pages(state, error) == 0)
+        return state;
+    state_close(state);
+    return NULL;
+}
+
+struct state *state_open_remote(const struct model *model, int32_t pages,
+                                void (*copy)(void *context, int32_t from, int32_t to), void *context,
+                                struct error *error)
+{
+    struct state *state = new_state(model, error);
+    if (state && make_pages(state, pages, error) == 0) {
+        state->copy = copy;
+        state->copy_context = context;
+        return state;
+    }
     state_close(state);
     return NULL;
 }
@@ -243,6 +300,26 @@ static int32_t take_page(struct state *state, struct error *error)
     return page;
 }
 
+static void copy_page(struct state *state, int32_t from, int32_t to)
+{
+    if (state->copy) {
+        state->copy(state->copy_context, from, to);
+        return;
+    }
+    for (int32_t g = 0; g < state->model->state_count; g++) {
+        size_t bytes = (size_t)state->model->states[g].page_bytes;
+        memcpy(state->base[g] + (size_t)to * bytes, state->base[g] + (size_t)from * bytes, bytes);
+    }
+}
+
+/* A table entry from now on. */
+static void set_entry(struct state *state, int s, int32_t index, int32_t page)
+{
+    struct sequence *sequence = &state->sequence[s];
+    state->table[s][index] = page;
+    sequence->changed = index < sequence->changed ? index : sequence->changed;
+}
+
 int32_t state_append(struct state *state, int s, struct error *error)
 {
     struct sequence *sequence = &state->sequence[s];
@@ -253,23 +330,20 @@ int32_t state_append(struct state *state, int s, struct error *error)
                          "(lathe build --max-seq)",
                          state->model->max_seq);
     int32_t index = position / state->page;
-    int32_t *entry = &state->table[s][index];
+    int32_t old = state->table[s][index];
     if (index == sequence->pages) {
         int32_t page = take_page(state, error);
         if (page < 0)
             return -1;
-        *entry = page;
+        set_entry(state, s, index, page);
         sequence->pages++;
-    } else if (state->references[*entry] > 1) {
+    } else if (state->references[old] > 1) {
         int32_t page = take_page(state, error);
         if (page < 0)
             return -1;
-        for (int32_t g = 0; g < state->model->state_count; g++) {
-            size_t bytes = (size_t)state->model->states[g].page_bytes;
-            memcpy(state->base[g] + (size_t)page * bytes, state->base[g] + (size_t)*entry * bytes, bytes);
-        }
-        release_page(state, *entry);
-        *entry = page;
+        copy_page(state, old, page);
+        release_page(state, old);
+        set_entry(state, s, index, page);
     }
     sequence->appended++;
     return position;
@@ -317,10 +391,24 @@ int state_fork(struct state *state, int s, struct error *error)
     sequence->stored = state->sequence[s].stored;
     sequence->pages = pages_of(state, sequence->stored);
     for (int32_t i = 0; i < sequence->pages; i++) {
-        state->table[fork][i] = state->table[s][i];
+        set_entry(state, fork, i, state->table[s][i]);
         state->references[state->table[s][i]]++;
     }
     return fork;
+}
+
+bool state_take_changes(struct state *state, int s, int32_t *first, int32_t *end)
+{
+    struct sequence *sequence = &state->sequence[s];
+    *first = sequence->changed;
+    *end = sequence->pages;
+    sequence->changed = sequence->pages;
+    return *first < *end;
+}
+
+int32_t state_table_used(const struct state *state, int s)
+{
+    return state->sequence[s].pages;
 }
 
 const int32_t *const *state_pages(const struct state *state)

@@ -1,0 +1,133 @@
+#include "cuda_plan.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "cuda_load.h"
+#include "state.h"
+
+enum {
+    ALIGNMENT = 512,
+    TABLES_LEAST = 64,
+    DRAW_SLOTS = 1024,
+    PATH_BYTES = 4096,
+    MIB = 1 << 20,
+};
+
+/* What graphs, kernels' local memory and the driver itself may want later. */
+static uint64_t reserve_of(uint64_t total)
+{
+    uint64_t reserve = total / 64;
+    return reserve < (uint64_t)256 * MIB ? reserve : (uint64_t)256 * MIB;
+}
+
+/* Takes `bytes` from the plan; where they begin. */
+static uint64_t take(struct cuda_plan *plan, uint64_t bytes)
+{
+    uint64_t at = plan->bytes;
+    plan->bytes += (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+    return at;
+}
+
+static uint64_t up(uint64_t bytes)
+{
+    return (bytes + 15) / 16 * 16;
+}
+
+/* Everything but the pages. */
+static void place_fixed(struct cuda_plan *plan, const struct model *model)
+{
+    uint64_t rows = (uint64_t)model->max_rows, outputs = (uint64_t)model->max_outputs;
+    plan->table = state_model_table(model);
+    plan->table_slots = model->max_rows > TABLES_LEAST ? model->max_rows : TABLES_LEAST;
+    plan->draw_slots = DRAW_SLOTS;
+    plan->weights = take(plan, model->cuda->weights_bytes);
+    plan->staging = plan->bytes;
+    plan->arena = take(plan, model->cuda->arena_bytes);
+    plan->logits = take(plan, outputs * (uint64_t)model->vocab * sizeof(float));
+    plan->output_row = up(sizeof(struct cuda_counts));
+    plan->row = up(plan->output_row + outputs * sizeof(int32_t));
+    plan->record_bytes = plan->row + rows * sizeof(struct cuda_row);
+    for (int i = 0; i < CUDA_RECORDS; i++)
+        plan->record[i] = take(plan, plan->record_bytes);
+    plan->tables = take(plan, (uint64_t)plan->table_slots * (uint64_t)plan->table * sizeof(int32_t));
+    plan->path = take(plan, PATH_BYTES);
+    plan->chosen = take(plan, (uint64_t)plan->draw_slots * sizeof(int32_t));
+    plan->state = plan->bytes;
+}
+
+static double mib(uint64_t bytes)
+{
+    return (double)bytes / MIB;
+}
+
+static int explain(const struct cuda_plan *plan, const struct cuda_device *device, const struct model *model,
+                   uint64_t free_bytes, uint64_t total, uint64_t state, bool given, struct error *error)
+{
+    uint64_t rest = plan->staging ? plan->bytes - plan->arena : 0;
+    return error_set(
+        error,
+        "too little GPU memory on %s: %.0f MiB are free of %.0f, and \"%.100s\" needs %.0f: weights %.0f, "
+        "activations and logits %.0f (less with a smaller --max-rows when it is built), %s %.0f%s, reserve "
+        "%.0f; %s",
+        device->name, mib(free_bytes), mib(total), model->name, mib(plan->bytes + state + reserve_of(total)),
+        mib(model->cuda->weights_bytes), mib(rest), given ? "--kv-memory" : "one page of state", mib(state), "",
+        mib(reserve_of(total)),
+        given ? "ask for less --kv-memory, or end other programs that use the GPU"
+              : "end other programs that use the GPU");
+}
+
+/* Pages of state, from what the fixed part leaves. */
+static int place_state(struct cuda_plan *plan, const struct cuda_device *device, const struct model *model,
+                       const struct engine_options *options, uint64_t free_bytes, uint64_t total, struct error *error)
+{
+    uint64_t page = state_model_page_bytes(model), scratch = state_model_scratch_bytes(model);
+    uint64_t fixed = plan->bytes + scratch + reserve_of(total) + 2 * ALIGNMENT;
+    uint64_t left = free_bytes > fixed ? free_bytes - fixed : 0;
+    bool given = options->kv_memory != 0;
+    uint64_t wanted = given                ? options->kv_memory
+                      : options->kv_wanted ? options->kv_wanted
+                                           : (uint64_t)plan->table * page;
+    uint64_t pages = wanted / page, most = state_model_most_pages(model);
+    if (given && pages < 1)
+        return error_set(error,
+                         "--kv-memory %llu: one page of state (%d positions) takes %llu bytes; give at least that, "
+                         "or %llu for a sequence of %d positions",
+                         (unsigned long long)wanted, model->page, (unsigned long long)page,
+                         (unsigned long long)page * (uint64_t)plan->table, model->max_seq);
+    if (given ? wanted > left : left < page)
+        return explain(plan, device, model, free_bytes, total, scratch + (given ? wanted : page), given, error);
+    if (given && pages > most)
+        return error_set(error, "--kv-memory %llu: %llu pages of %d positions are too many; give at most %llu bytes",
+                         (unsigned long long)wanted, (unsigned long long)pages, model->page,
+                         (unsigned long long)(most * page));
+    uint64_t fit = left / page < most ? left / page : most;
+    if (pages > fit && options->notice) {
+        char message[256];
+        snprintf(message, sizeof message,
+                 "the GPU has memory for %llu positions of state (%.0f MiB), and %llu were wanted",
+                 (unsigned long long)fit * (uint64_t)model->page, mib(fit * page),
+                 (unsigned long long)pages * (uint64_t)model->page);
+        options->notice(options->progress_context, message);
+    }
+    plan->pages = (int32_t)(pages < fit ? pages : fit);
+    plan->state = take(plan, (uint64_t)plan->pages * page + scratch);
+    return 0;
+}
+
+int cuda_plan_make(struct cuda_plan *plan, const struct cuda_device *device, const struct model *model,
+                   const struct engine_options *options, struct error *error)
+{
+    memset(plan, 0, sizeof *plan);
+    size_t free_bytes, total;
+    if (cuda_check(&device->driver, device->driver.cuMemGetInfo_v2(&free_bytes, &total), "asking for free memory",
+                   error))
+        return -1;
+    place_fixed(plan, model);
+    if (place_state(plan, device, model, options, free_bytes, total, error))
+        return -1;
+    /* The load works where activations and state will be. */
+    uint64_t least = plan->staging + cuda_load_staging(model);
+    plan->bytes = plan->bytes > least ? plan->bytes : least;
+    return 0;
+}

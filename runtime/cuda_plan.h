@@ -1,0 +1,31 @@
+/* Where everything lies on the device: one block of memory, planned when a package is opened. */
+#ifndef LATHE_CUDA_PLAN_H
+#define LATHE_CUDA_PLAN_H
+
+#include "cuda_device.h"
+#include "engine.h"
+#include "model.h"
+
+enum { CUDA_RECORDS = 2 }; /* steps that can be under way: what a step reads is there so many times */
+
+/* Offsets into the block; sizes are what the next offset leaves. */
+struct cuda_plan {
+    uint64_t weights, arena, logits;
+    uint64_t record[CUDA_RECORDS]; /* struct cuda_counts, then: */
+    uint64_t output_row, row;      /* from the start of a record */
+    uint64_t record_bytes;         /* up to the last row */
+    uint64_t tables, path, chosen;
+    uint64_t staging;           /* of the load, in place of all that follows the weights */
+    uint64_t state;             /* pages, then scratch slots */
+    uint64_t bytes;             /* of the block */
+    int32_t table, table_slots; /* entries of a page table; page tables */
+    int32_t draw_slots;
+    int32_t pages;
+};
+
+/* Plans the block for what is free on the device now. 0, or -1 and a message that says what is needed and what is free.
+   Less state than the options want is announced through their notice. */
+int cuda_plan_make(struct cuda_plan *plan, const struct cuda_device *device, const struct model *model,
+                   const struct engine_options *options, struct error *error);
+
+#endif

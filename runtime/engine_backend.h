@@ -1,0 +1,74 @@
+/* What computes the steps of an engine: the CPU's threads, or a GPU. The engine (engine.c) knows rows, sequences and
+   draws; a backend knows where weights, state and activations lie, and how a step runs there. */
+#ifndef LATHE_ENGINE_BACKEND_H
+#define LATHE_ENGINE_BACKEND_H
+
+#include <stdbool.h>
+
+#include "engine.h"
+#include "error.h"
+#include "model.h"
+#include "package.h"
+#include "state.h"
+
+/* A draw that a step makes: slot `slot` chooses the token of `position` from the logits of output `output`. */
+struct engine_draw {
+    int32_t slot, row, output, position;
+};
+
+/* A step as the engine assembled it; valid during `submit`. */
+struct engine_batch {
+    int32_t rows, outputs;
+    const struct row *row;     /* [rows]; a token may be ~slot where the backend draws itself */
+    const int32_t *output_row; /* [outputs] ascending */
+    const bool *wanted;        /* [outputs] the logits are to reach the host */
+    const struct engine_draw *draw;
+    int32_t draws;             /* 0 where the engine draws */
+    const struct trace *trace; /* NULL: nobody looks */
+};
+
+/* One for each open engine; every backend has its own. */
+struct engine_device;
+
+struct engine_backend {
+    const char *name; /* "cpu", "cuda" */
+
+    /* Opens everything that needs no weights, so that what can be found wrong at once comes before what takes time.
+       NULL and a message on failure. *state: the accounts of the pages that there are; the engine closes it. */
+    struct engine_device *(*open)(const struct model *model, const struct engine_options *options, struct state **state,
+                                  struct error *error);
+    /* NULL is allowed. */
+    void (*close)(struct engine_device *device);
+    /* Puts the weights where the steps read them; `package` stays mapped. Checks the payload's hash if `verifies`
+       and options->skip_verify does not forbid it; the engine has checked it otherwise, and that of random weights. */
+    int (*load)(struct engine_device *device, const struct engine_options *options, const struct package *package,
+                struct error *error);
+    bool verifies;
+
+    const char *(*variant)(const struct engine_device *device);
+    int (*threads)(const struct engine_device *device);
+    /* A section of the payload where the host can read it; NULL: it cannot. */
+    const void *(*section)(const struct engine_device *device, const struct package *package,
+                           const struct tensor *tensor);
+    uint64_t (*other_bytes)(const struct engine_device *device); /* all but weights and pages */
+
+    /* Steps that may be submitted before the oldest is collected; 1: tokens must be known, the engine draws. */
+    int (*depth)(const struct engine_device *device);
+    /* Starts a step. `number` counts them. */
+    int (*submit)(struct engine_device *device, const struct engine_batch *batch, struct error *error);
+    /* Waits for the oldest step that has not been collected. drawn[draws]: token and logprob of each draw. */
+    int (*collect)(struct engine_device *device, struct drawn *drawn, struct error *error);
+    /* Of the step collected last: the logits of an output that wanted them. */
+    float *(*logits)(struct engine_device *device, int32_t output);
+
+    /* Draw slots on the device; NULL: the engine draws. */
+    int (*draw_open)(struct engine_device *device, int32_t slot, const struct sampler_options *options,
+                     struct error *error);
+    int (*draw_see)(struct engine_device *device, int32_t slot, const int32_t *tokens, size_t count, bool output,
+                    struct error *error);
+};
+
+extern const struct engine_backend engine_cpu;
+extern const struct engine_backend engine_cuda;
+
+#endif

@@ -1,0 +1,223 @@
+/* Steps on the CPU: all threads of a pool run the generated step function. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "barrier.h"
+#include "engine_backend.h"
+#include "memory.h"
+#include "pool.h"
+#include "weights.h"
+
+struct engine_device {
+    struct barrier barrier;
+    const struct model *model;
+    const struct variant *variant;
+    struct pool *pool;
+    struct state *state; /* the engine's */
+
+    unsigned char *random_weights; /* [random_bytes] packages of random weights: all tensors; NULL otherwise */
+    uint64_t random_bytes;
+    const unsigned char *weights; /* where tensors lie at their offsets: the package's payload, or random_weights */
+
+    unsigned char *arena;   /* [model.arena_bytes] */
+    unsigned char *scratch; /* [threads * model.scratch_bytes] */
+    float *logits;          /* [max_outputs, vocab] */
+};
+
+/* The variant that the options name, or the first that this processor has. */
+static const struct variant *choose_variant(const struct model *model, const char *wanted, struct error *error)
+{
+    char names[256] = "";
+    size_t length = 0;
+    for (int32_t i = 0; i < model->variant_count; i++) {
+        const struct variant *variant = &model->variants[i];
+        bool supported = !variant->supported || variant->supported();
+        if (wanted && strcmp(variant->name, wanted) == 0 && !supported) {
+            error_set(error, "--cpu %s: this processor does not have it; leave --cpu out to choose what it has",
+                      wanted);
+            return NULL;
+        }
+        if (supported && (!wanted || strcmp(variant->name, wanted) == 0))
+            return variant;
+        int more = snprintf(names + length, sizeof names - length, "%s%s", length ? ", " : "", variant->name);
+        length += more > 0 && (size_t)more < sizeof names - length ? (size_t)more : 0;
+    }
+    if (wanted)
+        error_set(error, "--cpu %s: \"%s\" was built for %s", wanted, model->name, names);
+    else
+        error_set(error, "\"%s\" was built for %s, and this processor has none of them; build it for this machine",
+                  model->name, names);
+    return NULL;
+}
+
+/* The mapped payload is used in place; random weights are made. */
+static int cpu_load(struct engine_device *device, const struct engine_options *options, const struct package *package,
+                    struct error *error)
+{
+    const struct model *model = device->model;
+    device->weights = package->payload;
+    if (!model->random)
+        return 0;
+    device->random_bytes = weights_region_bytes(model);
+    device->random_weights = memory_map(device->random_bytes, false, "random weights", error);
+    if (!device->random_weights)
+        return -1;
+    /* The payload of such a package is its bytes sections alone, and they come first in the layout. */
+    if (model->payload_bytes)
+        memcpy(device->random_weights, package->payload, (size_t)model->payload_bytes);
+    weights_random(model, device->random_weights, device->pool, options->progress, options->progress_context);
+    device->weights = device->random_weights;
+    return 0;
+}
+
+static uint64_t logits_bytes(const struct model *model)
+{
+    return (uint64_t)model->max_outputs * (uint64_t)model->vocab * sizeof(float);
+}
+
+static int allocate(struct engine_device *device, struct error *error)
+{
+    const struct model *model = device->model;
+    uint64_t threads = (uint64_t)pool_threads(device->pool);
+    device->arena = memory_map(model->arena_bytes, true, "activations", error);
+    if (!device->arena)
+        return -1;
+    device->scratch = memory_map(threads * model->scratch_bytes, true, "the threads' working memory", error);
+    if (!device->scratch)
+        return -1;
+    device->logits = memory_map(logits_bytes(model), true, "logits", error);
+    return device->logits ? 0 : -1;
+}
+
+static void cpu_close(struct engine_device *device)
+{
+    if (!device)
+        return;
+    const struct model *model = device->model;
+    uint64_t threads = device->pool ? (uint64_t)pool_threads(device->pool) : 0;
+    pool_close(device->pool);
+    memory_unmap(device->arena, model->arena_bytes);
+    memory_unmap(device->scratch, threads * model->scratch_bytes);
+    memory_unmap(device->logits, logits_bytes(model));
+    memory_unmap(device->random_weights, device->random_bytes);
+    free(device);
+}
+
+static struct engine_device *cpu_open(const struct model *model, const struct engine_options *options,
+                                      struct state **state, struct error *error)
+{
+    /* The barrier keeps its words on cache lines of their own. */
+    struct engine_device *device = aligned_alloc(64, (sizeof *device + 63) / 64 * 64);
+    if (!device) {
+        error_set(error, "out of memory");
+        return NULL;
+    }
+    memset(device, 0, sizeof *device);
+    device->model = model;
+    uint64_t kv_memory = options->kv_memory ? options->kv_memory : options->kv_wanted;
+    if (!(device->variant = choose_variant(model, options->cpu, error)) ||
+        !(device->state = *state = state_open(model, kv_memory, error)) ||
+        !(device->pool = pool_open(options->threads, error)) || allocate(device, error) != 0) {
+        cpu_close(device);
+        return NULL;
+    }
+    barrier_init(&device->barrier, (unsigned)pool_threads(device->pool), pool_spin_ns(device->pool));
+    return device;
+}
+
+static const char *cpu_variant(const struct engine_device *device)
+{
+    return device->variant->name;
+}
+
+static int cpu_threads(const struct engine_device *device)
+{
+    return pool_threads(device->pool);
+}
+
+static const void *cpu_section(const struct engine_device *device, const struct package *package,
+                               const struct tensor *tensor)
+{
+    (void)package;
+    return device->weights + tensor->offset;
+}
+
+static uint64_t cpu_other_bytes(const struct engine_device *device)
+{
+    const struct model *model = device->model;
+    return model->arena_bytes + (uint64_t)pool_threads(device->pool) * model->scratch_bytes + logits_bytes(model) +
+           state_scratch_bytes(device->state);
+}
+
+static int cpu_depth(const struct engine_device *device)
+{
+    (void)device;
+    return 1;
+}
+
+struct run {
+    step_function *function;
+    struct step step;
+};
+
+static void run_step(void *context, int thread)
+{
+    const struct run *run = context;
+    run->function(&run->step, thread);
+}
+
+/* Nothing can fail on a CPU once the rows are in. */
+static int cpu_submit(struct engine_device *device, const struct engine_batch *batch, struct error *error)
+{
+    (void)error;
+    struct run run = {
+        .function = device->variant->step,
+        .step =
+            {
+                .rows = batch->rows,
+                .outputs = batch->outputs,
+                .row = batch->row,
+                .output_row = batch->output_row,
+                .pages = state_pages(device->state),
+                .path = NULL,
+                .weights = device->weights,
+                .state = state_bases(device->state),
+                .pages_total = state_pages_total(device->state),
+                .arena = device->arena,
+                .scratch = device->scratch,
+                .logits = device->logits,
+                .threads = pool_threads(device->pool),
+                .barrier = &device->barrier,
+                .trace = batch->trace,
+            },
+    };
+    pool_run(device->pool, run_step, &run);
+    return 0;
+}
+
+static int cpu_collect(struct engine_device *device, struct drawn *drawn, struct error *error)
+{
+    (void)device, (void)drawn, (void)error; /* `submit` has done it all */
+    return 0;
+}
+
+static float *cpu_logits(struct engine_device *device, int32_t output)
+{
+    return device->logits + (size_t)output * (size_t)device->model->vocab;
+}
+
+const struct engine_backend engine_cpu = {
+    .name = "cpu",
+    .open = cpu_open,
+    .close = cpu_close,
+    .load = cpu_load,
+    .variant = cpu_variant,
+    .threads = cpu_threads,
+    .section = cpu_section,
+    .other_bytes = cpu_other_bytes,
+    .depth = cpu_depth,
+    .submit = cpu_submit,
+    .collect = cpu_collect,
+    .logits = cpu_logits,
+};

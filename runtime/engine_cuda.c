@@ -1,0 +1,498 @@
+/* Steps on a GPU: a captured graph for each bucket of rows, its inputs in device memory that is written before each launch.
+   Two steps can be under way. What a step reads is there twice (a record each), so that the next one's is written while the
+   last one runs; page tables are there once, and written in the stream, between the steps. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cuda_device.h"
+#include "cuda_load.h"
+#include "cuda_model.h"
+#include "cuda_plan.h"
+#include "cuda_stream.h"
+#include "cuda_trace.h"
+#include "engine_backend.h"
+
+/* What a step under way has on the host. */
+struct record {
+    unsigned char *host; /* [plan.record_bytes] pinned: written here, copied to the device */
+    int32_t *table;      /* [table_slots * table] pinned: page-table entries on their way */
+    float *logits;       /* [logits_capacity * vocab] pinned; NULL: none were wanted yet */
+    int32_t logits_capacity;
+    CUevent uploaded, done; /* NULL: not made */
+};
+
+/* A page table on the device, and the sequence whose it is. */
+struct table_slot {
+    int32_t sequence; /* -1: none */
+    uint64_t used;    /* number of the last step that used it */
+};
+
+struct engine_device {
+    const struct model *model;
+    struct cuda_device gpu;
+    struct cuda_stream stream;
+    CUstream uploads; /* NULL: not made */
+    struct cuda_plan plan;
+    CUdeviceptr memory;  /* [plan.bytes]; 0: none */
+    struct state *state; /* the engine's */
+    char variant[32];
+
+    struct record record[CUDA_RECORDS];
+    CUgraphExec *graph; /* [bucket_count * CUDA_RECORDS] NULL: not captured yet */
+    uint64_t submitted, collected;
+
+    struct table_slot *table_slot; /* [plan.table_slots] */
+    int32_t *slot_of;              /* [sequences] of each sequence; -1: none */
+    int32_t sequences;
+};
+
+static const char *instead(const struct model *model)
+{
+    return model->variant_count > 0 ? "compute on the CPU with --device cpu"
+                                    : "build the package with --target c for machines without one";
+}
+
+static int allocate_records(struct engine_device *device, struct error *error)
+{
+    const struct cuda_driver *driver = &device->gpu.driver;
+    size_t tables = (size_t)device->plan.table_slots * (size_t)device->plan.table * sizeof(int32_t);
+    for (int i = 0; i < CUDA_RECORDS; i++) {
+        struct record *record = &device->record[i];
+        void *host = NULL, *table = NULL;
+        if (cuda_check(driver, driver->cuMemHostAlloc(&host, device->plan.record_bytes, CU_MEMHOSTALLOC_PORTABLE),
+                       "pinned memory for steps", error))
+            return -1;
+        record->host = host;
+        if (cuda_check(driver, driver->cuMemHostAlloc(&table, tables, CU_MEMHOSTALLOC_PORTABLE),
+                       "pinned memory for page tables", error))
+            return -1;
+        record->table = table;
+        if (cuda_check(driver, driver->cuEventCreate(&record->uploaded, CU_EVENT_DISABLE_TIMING), "making an event",
+                       error) ||
+            cuda_check(driver, driver->cuEventCreate(&record->done, CU_EVENT_DISABLE_TIMING), "making an event", error))
+            return -1;
+    }
+    return 0;
+}
+
+/* state.h wants a page copied. */
+static void copy_page(void *context, int32_t from, int32_t to)
+{
+    struct engine_device *device = context;
+    uint64_t bytes = state_model_page_bytes(device->model);
+    CUdeviceptr pages = device->memory + device->plan.state;
+    struct error error;
+    CUresult result = device->gpu.driver.cuMemcpyDtoDAsync_v2(
+        pages + (uint64_t)to * bytes, pages + (uint64_t)from * bytes, bytes, device->stream.handle);
+    if (cuda_check(&device->gpu.driver, result, "copying a page of state", &error) && !device->stream.failed) {
+        device->stream.failed = true; /* the next submit says so */
+        device->stream.error = error;
+    }
+}
+
+static int allocate(struct engine_device *device, struct state **state, struct error *error)
+{
+    const struct cuda_driver *driver = &device->gpu.driver;
+    const struct cuda_plan *plan = &device->plan;
+    if (cuda_check(driver, driver->cuMemAlloc_v2(&device->memory, plan->bytes),
+                   "memory for weights, activations and state", error) ||
+        cuda_check(driver, driver->cuStreamCreate(&device->uploads, CU_STREAM_NON_BLOCKING), "making a stream",
+                   error) ||
+        allocate_records(device, error))
+        return -1;
+    device->graph = calloc((size_t)device->model->cuda->bucket_count * CUDA_RECORDS, sizeof(CUgraphExec));
+    device->table_slot = calloc((size_t)plan->table_slots, sizeof *device->table_slot);
+    if (!device->graph || !device->table_slot)
+        return error_set(error, "out of memory for graphs and page tables");
+    for (int32_t i = 0; i < plan->table_slots; i++)
+        device->table_slot[i].sequence = -1;
+    device->state = *state = state_open_remote(device->model, plan->pages, copy_page, device, error);
+    return device->state ? 0 : -1;
+}
+
+static void cuda_close(struct engine_device *device)
+{
+    if (!device)
+        return;
+    const struct cuda_driver *driver = &device->gpu.driver;
+    if (device->stream.handle)
+        (void)driver->cuStreamSynchronize(device->stream.handle);
+    for (int32_t i = 0; device->graph && i < device->model->cuda->bucket_count * CUDA_RECORDS; i++)
+        if (device->graph[i])
+            (void)driver->cuGraphExecDestroy(device->graph[i]);
+    for (int i = 0; i < CUDA_RECORDS; i++) {
+        struct record *record = &device->record[i];
+        void *pinned[] = {record->host, record->table, record->logits};
+        for (size_t j = 0; j < sizeof pinned / sizeof *pinned; j++)
+            if (pinned[j])
+                (void)driver->cuMemFreeHost(pinned[j]);
+        if (record->uploaded)
+            (void)driver->cuEventDestroy_v2(record->uploaded);
+        if (record->done)
+            (void)driver->cuEventDestroy_v2(record->done);
+    }
+    if (device->uploads)
+        (void)driver->cuStreamDestroy_v2(device->uploads);
+    if (device->memory)
+        (void)driver->cuMemFree_v2(device->memory);
+    cuda_stream_close(&device->stream);
+    cuda_device_close(&device->gpu);
+    free(device->graph);
+    free(device->table_slot);
+    free(device->slot_of);
+    free(device);
+}
+
+static struct engine_device *cuda_open(const struct model *model, const struct engine_options *options,
+                                       struct state **state, struct error *error)
+{
+    if (options->cpu) {
+        error_set(error, "--cpu %s chooses among instruction sets and this engine computes on a GPU: leave it out%s",
+                  options->cpu, model->variant_count > 0 ? ", or add --device cpu" : "");
+        return NULL;
+    }
+    struct engine_device *device = calloc(1, sizeof *device);
+    if (!device) {
+        error_set(error, "out of memory");
+        return NULL;
+    }
+    device->model = model;
+    if (cuda_device_open(&device->gpu, model->cuda, model->name, instead(model), options->notice, options->progress,
+                         options->progress_context, error) ||
+        cuda_stream_open(&device->stream, &device->gpu, error) ||
+        cuda_plan_make(&device->plan, &device->gpu, model, options, error) || allocate(device, state, error)) {
+        cuda_close(device);
+        return NULL;
+    }
+    cuda_target_text(device->gpu.target, device->variant);
+    return device;
+}
+
+static int cuda_load_weights(struct engine_device *device, const struct engine_options *options,
+                             const struct package *package, struct error *error)
+{
+    const struct cuda_driver *driver = &device->gpu.driver;
+    const struct cuda_plan *plan = &device->plan;
+    struct cuda_load load = {
+        .model = device->model,
+        .package = package,
+        .verify = !options->skip_verify,
+        .weights = device->memory + plan->weights,
+        .staging = device->memory + plan->staging,
+        .progress = options->progress,
+        .progress_context = options->progress_context,
+    };
+    if (cuda_load(&device->stream, &load, error) ||
+        cuda_check(driver,
+                   driver->cuMemsetD8Async(device->memory + plan->staging, 0, plan->bytes - plan->staging,
+                                           device->stream.handle),
+                   "clearing memory", error))
+        return -1;
+    return cuda_stream_finish(&device->stream, "clearing memory", error);
+}
+
+static const char *cuda_variant(const struct engine_device *device)
+{
+    return device->variant;
+}
+
+static int cuda_threads(const struct engine_device *device)
+{
+    (void)device;
+    return 1;
+}
+
+static const void *cuda_section_data(const struct engine_device *device, const struct package *package,
+                                     const struct tensor *tensor)
+{
+    (void)device;
+    bool there = package->payload && tensor->offset + tensor->bytes <= package->bytes;
+    return there ? package->payload + tensor->offset : NULL;
+}
+
+static uint64_t cuda_other_bytes(const struct engine_device *device)
+{
+    return device->plan.bytes - device->model->cuda->weights_bytes -
+           (uint64_t)device->plan.pages * state_model_page_bytes(device->model);
+}
+
+static int cuda_depth(const struct engine_device *device)
+{
+    return device->stream.serial ? 1 : CUDA_RECORDS;
+}
+
+static int grow_slots(struct engine_device *device, int32_t sequence, struct error *error)
+{
+    if (sequence < device->sequences)
+        return 0;
+    int32_t count = sequence < 8 ? 16 : sequence * 2;
+    int32_t *slot_of = realloc(device->slot_of, (size_t)count * sizeof *slot_of);
+    if (!slot_of)
+        return error_set(error, "out of memory for the page tables of %d sequences", count);
+    for (int32_t i = device->sequences; i < count; i++)
+        slot_of[i] = -1;
+    device->slot_of = slot_of;
+    device->sequences = count;
+    return 0;
+}
+
+/* Copies entries [first, end) of a sequence's page table to its slot, in the stream. */
+static int upload_table(struct engine_device *device, int32_t sequence, int32_t slot, int32_t first, int32_t end,
+                        struct error *error)
+{
+    const struct cuda_driver *driver = &device->gpu.driver;
+    struct record *record = &device->record[device->submitted % CUDA_RECORDS];
+    size_t at = (size_t)slot * (size_t)device->plan.table + (size_t)first;
+    size_t bytes = (size_t)(end - first) * sizeof(int32_t);
+    memcpy(record->table + at, state_pages(device->state)[sequence] + first, bytes);
+    return cuda_check(driver,
+                      driver->cuMemcpyHtoDAsync_v2(device->memory + device->plan.tables + at * sizeof(int32_t),
+                                                   record->table + at, bytes, device->stream.handle),
+                      "page tables", error);
+}
+
+/* The slot that this step may use for a sequence that has none: the one unused for longest. There are as many as a step
+   has rows, so one that this step does not use is always there. */
+static int32_t take_slot(struct engine_device *device, int32_t sequence)
+{
+    int32_t best = 0;
+    for (int32_t i = 0; i < device->plan.table_slots; i++) {
+        if (device->table_slot[i].sequence < 0) {
+            best = i;
+            break;
+        }
+        if (device->table_slot[i].used < device->table_slot[best].used)
+            best = i;
+    }
+    if (device->table_slot[best].sequence >= 0)
+        device->slot_of[device->table_slot[best].sequence] = -1;
+    device->table_slot[best].sequence = sequence;
+    device->slot_of[sequence] = best;
+    return best;
+}
+
+/* The slot of a sequence's page table, brought up to date. -1 on an error. `stamp`: the step's number, from 1. */
+static int32_t table_slot(struct engine_device *device, int32_t sequence, uint64_t stamp, struct error *error)
+{
+    if (grow_slots(device, sequence, error))
+        return -1;
+    int32_t slot = device->slot_of[sequence], first, end;
+    if (slot >= 0 && device->table_slot[slot].used == stamp)
+        return slot;
+    bool changed = state_take_changes(device->state, sequence, &first, &end);
+    if (slot < 0) {
+        slot = take_slot(device, sequence);
+        first = 0;
+        end = state_table_used(device->state, sequence);
+        changed = end > 0;
+    }
+    device->table_slot[slot].used = stamp;
+    return changed && upload_table(device, sequence, slot, first, end, error) ? -1 : slot;
+}
+
+/* Writes what the step reads and sends it on its way. */
+static int upload_record(struct engine_device *device, const struct engine_batch *batch, struct error *error)
+{
+    const struct cuda_driver *driver = &device->gpu.driver;
+    const struct cuda_plan *plan = &device->plan;
+    int place = (int)(device->submitted % CUDA_RECORDS);
+    struct record *record = &device->record[place];
+    struct cuda_counts counts = {.rows = batch->rows, .outputs = batch->outputs};
+    struct cuda_row *row = (struct cuda_row *)(void *)(record->host + plan->row);
+    memcpy(record->host, &counts, sizeof counts);
+    memcpy(record->host + plan->output_row, batch->output_row, (size_t)batch->outputs * sizeof(int32_t));
+    for (int32_t r = 0; r < batch->rows; r++) {
+        const struct row *from = &batch->row[r];
+        int32_t slot = table_slot(device, from->sequence, device->submitted + 1, error);
+        if (slot < 0)
+            return -1;
+        row[r] = (struct cuda_row){
+            .token = from->token,
+            .position = from->position,
+            .sequence = slot,
+            .adapter = from->adapter,
+            .parent = from->parent,
+            .shared = from->shared,
+            .path = from->path,
+            .scratch = from->scratch,
+        };
+    }
+    /* On a stream of its own: the step before this one may still run. */
+    size_t bytes = plan->row + (size_t)batch->rows * sizeof *row;
+    if (cuda_check(
+            driver,
+            driver->cuMemcpyHtoDAsync_v2(device->memory + plan->record[place], record->host, bytes, device->uploads),
+            "a step's rows", error) ||
+        cuda_check(driver, driver->cuEventRecord(record->uploaded, device->uploads), "a step's rows", error))
+        return -1;
+    return cuda_check(driver, driver->cuStreamWaitEvent(device->stream.handle, record->uploaded, 0), "a step's rows",
+                      error);
+}
+
+/* The kernels' view of the step in this record. */
+static struct cuda_step step_of(const struct engine_device *device, int place)
+{
+    const struct cuda_plan *plan = &device->plan;
+    unsigned char *memory = (unsigned char *)(uintptr_t)device->memory;
+    unsigned char *record = memory + plan->record[place];
+    return (struct cuda_step){
+        .counts = (const struct cuda_counts *)(void *)record,
+        .row = (const struct cuda_row *)(void *)(record + plan->row),
+        .output_row = (const int32_t *)(void *)(record + plan->output_row),
+        .pages = (const int32_t *)(void *)(memory + plan->tables),
+        .path = (const int32_t *)(void *)(memory + plan->path),
+        .chosen = (const int32_t *)(void *)(memory + plan->chosen),
+        .weights = memory + plan->weights,
+        .state = memory + plan->state,
+        .arena = memory + plan->arena,
+        .logits = (float *)(void *)(memory + plan->logits),
+        .table = plan->table,
+        .pages_total = plan->pages,
+    };
+}
+
+/* The kernels of a step, for a bucket. */
+struct enqueue {
+    const struct cuda_model *model;
+    struct cuda_step step;
+    int rows;
+};
+
+static void enqueue_step(void *context, struct cuda_stream *stream)
+{
+    const struct enqueue *enqueue = context;
+    enqueue->model->enqueue(stream, &enqueue->step, enqueue->rows);
+}
+
+static int32_t bucket_of(const struct cuda_model *model, int32_t rows)
+{
+    int32_t bucket = 0;
+    while (bucket + 1 < model->bucket_count && model->buckets[bucket] < rows)
+        bucket++;
+    return bucket;
+}
+
+/* Runs the kernels: as a graph, or one by one where somebody watches. */
+static int launch(struct engine_device *device, const struct engine_batch *batch, struct error *error)
+{
+    const struct cuda_driver *driver = &device->gpu.driver;
+    const struct cuda_model *model = device->model->cuda;
+    int place = (int)(device->submitted % CUDA_RECORDS);
+    int32_t bucket = bucket_of(model, batch->rows);
+    struct enqueue enqueue = {.model = model, .step = step_of(device, place), .rows = model->buckets[bucket]};
+    if (batch->trace) {
+        struct cuda_tracer tracer = {.model = device->model,
+                                     .step = &enqueue.step,
+                                     .trace = batch->trace,
+                                     .rows = batch->rows,
+                                     .outputs = batch->outputs};
+        struct cuda_observer observer = {.after = cuda_trace_stage, .context = &tracer};
+        device->stream.observer = &observer;
+        enqueue_step(&enqueue, &device->stream);
+        device->stream.observer = NULL;
+        return cuda_stream_take_error(&device->stream, error) || cuda_trace_logits(&tracer, &device->stream, error);
+    }
+    if (device->stream.serial) {
+        enqueue_step(&enqueue, &device->stream);
+        return cuda_stream_take_error(&device->stream, error);
+    }
+    CUgraphExec *graph = &device->graph[bucket * CUDA_RECORDS + place];
+    if (!*graph && !(*graph = cuda_stream_capture(&device->stream, enqueue_step, &enqueue, error)))
+        return -1;
+    return cuda_check(driver, driver->cuGraphLaunch(*graph, device->stream.handle), "launching a step", error);
+}
+
+static int grow_logits(struct engine_device *device, struct record *record, int32_t outputs, struct error *error)
+{
+    const struct cuda_driver *driver = &device->gpu.driver;
+    if (outputs <= record->logits_capacity)
+        return 0;
+    int32_t capacity = record->logits_capacity * 2 > outputs ? record->logits_capacity * 2 : outputs;
+    capacity = capacity < device->model->max_outputs ? capacity : device->model->max_outputs;
+    if (record->logits)
+        (void)driver->cuMemFreeHost(record->logits);
+    record->logits = NULL;
+    record->logits_capacity = 0;
+    void *logits = NULL;
+    size_t bytes = (size_t)capacity * (size_t)device->model->vocab * sizeof(float);
+    if (cuda_check(driver, driver->cuMemHostAlloc(&logits, bytes, CU_MEMHOSTALLOC_PORTABLE), "pinned memory for logits",
+                   error))
+        return -1;
+    record->logits = logits;
+    record->logits_capacity = capacity;
+    return 0;
+}
+
+/* Copies the logits that the caller wants, in runs of neighbours. */
+static int fetch_logits(struct engine_device *device, const struct engine_batch *batch, struct error *error)
+{
+    const struct cuda_driver *driver = &device->gpu.driver;
+    struct record *record = &device->record[device->submitted % CUDA_RECORDS];
+    size_t vocab = (size_t)device->model->vocab;
+    for (int32_t first = 0, end; first < batch->outputs; first = end) {
+        for (end = first; end < batch->outputs && batch->wanted[end] == batch->wanted[first];)
+            end++;
+        if (!batch->wanted[first])
+            continue;
+        if (grow_logits(device, record, batch->outputs, error))
+            return -1;
+        size_t at = (size_t)first * vocab, count = (size_t)(end - first) * vocab;
+        if (cuda_check(driver,
+                       driver->cuMemcpyDtoHAsync_v2(record->logits + at,
+                                                    device->memory + device->plan.logits + at * sizeof(float),
+                                                    count * sizeof(float), device->stream.handle),
+                       "fetching logits", error))
+            return -1;
+    }
+    return 0;
+}
+
+static int cuda_submit(struct engine_device *device, const struct engine_batch *batch, struct error *error)
+{
+    const struct cuda_driver *driver = &device->gpu.driver;
+    struct record *record = &device->record[device->submitted % CUDA_RECORDS];
+    if (cuda_stream_take_error(&device->stream, error) || upload_record(device, batch, error) ||
+        launch(device, batch, error) || fetch_logits(device, batch, error) ||
+        cuda_check(driver, driver->cuEventRecord(record->done, device->stream.handle), "ending a step", error))
+        return -1;
+    device->submitted++;
+    return 0;
+}
+
+static int cuda_collect(struct engine_device *device, struct drawn *drawn, struct error *error)
+{
+    (void)drawn;
+    const struct cuda_driver *driver = &device->gpu.driver;
+    CUresult result = driver->cuEventSynchronize(device->record[device->collected % CUDA_RECORDS].done);
+    char text[160];
+    device->collected++;
+    if (result == CUDA_SUCCESS)
+        return 0;
+    return error_set(error,
+                     "CUDA: a kernel of a step failed on %s: %s; run it again with LATHE_CUDA_SERIAL=1 in the "
+                     "environment, which names the stage",
+                     device->gpu.name, cuda_result_text(driver, result, text));
+}
+
+static float *cuda_logits(struct engine_device *device, int32_t output)
+{
+    const struct record *record = &device->record[(device->collected + CUDA_RECORDS - 1) % CUDA_RECORDS];
+    return record->logits + (size_t)output * (size_t)device->model->vocab;
+}
+
+const struct engine_backend engine_cuda = {
+    .name = "cuda",
+    .open = cuda_open,
+    .close = cuda_close,
+    .load = cuda_load_weights,
+    .verifies = true,
+    .variant = cuda_variant,
+    .threads = cuda_threads,
+    .section = cuda_section_data,
+    .other_bytes = cuda_other_bytes,
+    .depth = cuda_depth,
+    .submit = cuda_submit,
+    .collect = cuda_collect,
+    .logits = cuda_logits,
+};
