@@ -95,17 +95,31 @@ static int explain(lua_State *lua)
     return 1;
 }
 
-/* One line, whatever bytes a hostile file has put into it. */
-static void print_error(const char *message)
+/* One line, whatever bytes a hostile file has put into it, NULs included. */
+static void print_error(const char *message, size_t length)
 {
     fputs("lathe: error: ", stderr);
-    for (const unsigned char *byte = (const unsigned char *)message; *byte; byte++) {
-        if (*byte < 0x20 || *byte == 0x7f)
-            fprintf(stderr, "\\x%02x", *byte);
+    for (size_t i = 0; i < length; i++) {
+        unsigned char byte = (unsigned char)message[i];
+        if (byte < 0x20 || byte == 0x7f)
+            fprintf(stderr, "\\x%02x", byte);
         else
-            fputc(*byte, stderr);
+            fputc(byte, stderr);
     }
     fputc('\n', stderr);
+}
+
+/* The message of the user error on top of the stack. */
+static void print_message(lua_State *lua)
+{
+    size_t length;
+    lua_getfield(lua, -1, "message");
+    const char *message = lua_tolstring(lua, -1, &length);
+    if (message)
+        print_error(message, length);
+    else
+        print_error("unknown error", strlen("unknown error"));
+    lua_pop(lua, 1);
 }
 
 /* The state that an interruption stops: a signal handler has no argument. */
@@ -143,7 +157,7 @@ int host_main(int argc, char **argv)
     setlocale(LC_ALL, "C");
     lua_State *lua = host_state();
     if (!lua) {
-        print_error("out of memory");
+        print_error("out of memory", strlen("out of memory"));
         return 1;
     }
     watch_signals(lua);
@@ -161,9 +175,8 @@ int host_main(int argc, char **argv)
     if (result == LUA_OK) {
         status = lua_isinteger(lua, -1) ? (int)lua_tointeger(lua, -1) : 0;
     } else if (lua_istable(lua, -1)) {
-        lua_getfield(lua, -1, "message");
-        print_error(lua_tostring(lua, -1) ? lua_tostring(lua, -1) : "unknown error");
-        lua_getfield(lua, -2, "status");
+        print_message(lua);
+        lua_getfield(lua, -1, "status");
         if (lua_isinteger(lua, -1))
             status = (int)lua_tointeger(lua, -1);
     } else {

@@ -144,6 +144,15 @@ START_TEST(header_lengths_are_checked)
 END_TEST
 
 /* Cut anywhere, the file is refused. */
+/* A NUL does not cut the message that quotes it: what to do stands behind. */
+START_TEST(a_header_of_other_bytes_is_quoted)
+{
+    const char *folder = checkpoint_folder(CONFIG);
+    file_write(text("%s/" FILE_NAME, folder), "\4\0\0\0\0\0\0\0a\0\nb", 12);
+    checkpoint_refused(folder, "header: expected a JSON object, found \"a\\x00\\x0ab\"", "or it is damaged", NULL);
+}
+END_TEST
+
 START_TEST(truncation_is_found)
 {
     const char *header = T(DTYPE "\"shape\": [6], \"data_offsets\": [0, 24]");
@@ -234,6 +243,7 @@ int main(void)
     tcase_add_test(tests, tensors_are_found);
     tcase_add_loop_test(tests, lies_are_found, 0, (int)(sizeof lies / sizeof lies[0]));
     tcase_add_test(tests, header_lengths_are_checked);
+    tcase_add_test(tests, a_header_of_other_bytes_is_quoted);
     tcase_add_test(tests, truncation_is_found);
     tcase_add_test(tests, shards_are_read);
     tcase_add_loop_test(tests, index_lies_are_found, 0, (int)(sizeof indexes / sizeof indexes[0]));
