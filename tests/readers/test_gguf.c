@@ -205,6 +205,8 @@ START_TEST(a_window_makes_it_mistral)
     cJSON *json = checkpoint_read(write_file(&file));
     ck_assert_str_eq(json_member(json, "architecture", "model")->valuestring, "MistralForCausalLM");
     ck_assert(number(json_member(json, "config", "model"), "sliding_window") == 37);
+    ck_assert_ptr_null(
+        cJSON_GetObjectItem(json_member(json, "config", "model"), "attention_bias")); /* not a key of it */
     cJSON_Delete(json);
 }
 END_TEST

@@ -244,6 +244,8 @@ return function(file)
    if kind == "llama" and settings.sliding_window then
       architecture = { name = "MistralForCausalLM", model_type = "mistral", permuted = true }
       settings.architectures, settings.model_type = host.array { architecture.name }, architecture.model_type
+      -- Mistral's configs have no such keys: biases that are there are an unknown key.
+      settings.attention_bias, settings.mlp_bias = settings.attention_bias or nil, settings.mlp_bias or nil
    end
    local checkpoint = {
       kind = "gguf", path = path, config_file = path, tokenizer_file = path,
