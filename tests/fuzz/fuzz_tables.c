@@ -18,7 +18,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     if (bytes)
         memcpy(tables, data, bytes);
-    fuzz_text(tables, bytes, (const char *)data + bytes, length);
+    fuzz_text(tables, bytes, (const char *)data + bytes, length, false);
     free(tables);
     return 0;
 }

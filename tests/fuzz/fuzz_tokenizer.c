@@ -29,7 +29,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (!copy)
         return 0;
     memcpy(copy, tables, bytes);
-    fuzz_text(copy, bytes, parts[1].data ? parts[1].data : "", parts[1].length);
+    fuzz_text(copy, bytes, parts[1].data ? parts[1].data : "", parts[1].length, true);
     free(copy);
     return 0;
 }

@@ -44,10 +44,12 @@ static void check_ids(const struct tokenizer *tokenizer, const struct token_list
     }
 }
 
-void fuzz_text(const void *tables, size_t bytes, const char *text, size_t length)
+void fuzz_text(const void *tables, size_t bytes, const char *text, size_t length, bool must_open)
 {
     struct error error = {""};
     struct tokenizer *tokenizer = tokenizer_open(tables, bytes, &error);
+    if (!tokenizer && must_open)
+        fuzz_abort("tables that were just written are refused: %s", error.message);
     if (!tokenizer) {
         fuzz_check_message(error.message, strlen(error.message));
         return;

@@ -137,6 +137,8 @@ static const struct {
     {"{\"model\":{\"type\":\"WordPiece\",\"vocab\":{}}}", {"model.type", "\"WordPiece\""}},
     {"{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":-1},\"merges\":[]}}", {"model.vocab", "-1"}},
     {"{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":99999999},\"merges\":[]}}", {"model.vocab", "99999999"}},
+    {"{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":1048578},\"merges\":[]}}",
+     {"model.vocab", "ids below 65544", "1048578"}},
     {"{\"model\":{\"type\":\"BPE\",\"vocab\":{},\"merges\":[]}}", {"model.vocab", "at least one token"}},
     {"{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[\"a q\"]}}", {"model.merges[0]", "'q'"}},
     {"{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[\"a\"]}}", {"model.merges[0]", "two tokens"}},
@@ -154,6 +156,8 @@ static const struct {
      {"pre_tokenizer.behavior", "Sideways"}},
     {"{" MODEL ",\"decoder\":{\"type\":\"CTC\"}}", {"decoder.type", "\"CTC\""}},
     {"{" MODEL ",\"post_processor\":{\"type\":\"Magic\"}}", {"post_processor.type", "Magic"}},
+    {"{" MODEL ",\"post_processor\":{\"type\":\"BertProcessing\",\"cls\":[\"x\",2],\"sep\":[\"x\",0]}}",
+     {"post_processor", "ids below 2", "found 2"}},
     {"{" MODEL ",\"added_tokens\":[{\"id\":5,\"content\":7}]}", {"added_tokens[0].content", "7"}},
 };
 

@@ -51,6 +51,11 @@ return function(root, bpe)
    local id, by_id = number(root, bpe, list)
    local spelling, count, vocab = spellings(bpe, by_id)
    if vocab == 0 then root:fail("model.vocab", "at least one token", "none") end
+   -- The tables are as long as the highest id says: one stray id must not make them a thousand times the file.
+   local most = 8 * count + 65536
+   if vocab > most then
+      root:fail("model.vocab", string.format("ids below %d, since there are %d tokens", most, count), tostring(vocab - 1))
+   end
 
    -- In the order in which equal ones (they can become equal when normalized) win: special tokens, then by id.
    local matched, special_ids = {}, {}

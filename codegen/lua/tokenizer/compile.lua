@@ -27,6 +27,14 @@ local function kind_name(pretokenizers, decoders)
    return "BPE"
 end
 
+local function check_template(root, ids, vocab)
+   for _, id in ipairs(ids) do
+      if id >= vocab then
+         root:fail("post_processor", string.format("ids below %d, the size of the vocabulary", vocab), tostring(id))
+      end
+   end
+end
+
 -- tokenizer: the decoded tokenizer.json; config: the decoded tokenizer_config.json or nil; file: the name for
 -- messages. Returns the tables as a string of bytes, and {vocab, tokens, merges, added, bos, kind}.
 return function(tokenizer, config, file)
@@ -41,6 +49,8 @@ return function(tokenizer, config, file)
    local pretokenizers = components.pretokenizers(root)
    local decoders = components.decoders(root)
    local before, after = template(root)
+   check_template(root, before, tokens.vocab)
+   check_template(root, after, tokens.vocab)
 
    local bytes = blob.write {
       vocab = tokens.vocab, spelling = tokens.spelling, special = tokens.special, model_tokens = bpe.tokens,
