@@ -19,20 +19,20 @@ enum {
     GROUP = HEADS / KV_HEADS,
     LEAF = 64,
     LEAVES = 8,
-    TILES = $tiles$, /* column tiles of 8 */
+    TILES = $_ENV["tiles_" .. rows]$, /* column tiles of 8 */
     COLUMNS = 8 * TILES,
     ROWS = COLUMNS / GROUP,
     BUCKET = $rows$,
     WARPS = 4,
     THREADS = 32 * WARPS,
-    STAGES = $stages$,                /* leaves in flight */
+    STAGES = $_ENV["stages_" .. rows]$,                /* leaves in flight */
     PITCH = HEAD_DIM + 8,             /* elements from key to key in shared memory: no bank conflicts for ldmatrix */
     LEAF_PITCH = LEAF + 8,            /* likewise of the probabilities */
     CHUNKS = HEAD_DIM / 8,            /* of 16 bytes in a key */
     STEPS = HEAD_DIM / 16,            /* mma in the dot product of a key */
     DIM_TILES = (STEPS + WARPS - 1) / WARPS, /* tiles of 16 dimensions a warp gathers */
-    LEAST = $least$,                  /* passes that a block takes at least: fewer are not worth a merge */
-    SLOTS = $slots$,                  /* partials that a block can publish of the (tile, head) it begins within */
+    LEAST = 1,                  /* passes that a block takes at least: fewer are not worth a merge */
+    SLOTS = $_ENV["slots_" .. rows]$,                  /* partials that a block can publish of the (tile, head) it begins within */
     BLOCK_SLOTS = SLOTS + 2,          /* and of the one that it begins, but does not end */
     SLOT = COLUMNS * (HEAD_DIM + 2),  /* floats of one: maxima, sums, values [column][dimension] */
     LANE_DIMS = (HEAD_DIM + 31) / 32, /* dimensions of a lane when partials are merged */
@@ -726,7 +726,7 @@ static __device__ int arrive(struct shared *shared, const struct cuda_step &step
     return shared->last;
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS, $resident$)
+extern "C" __global__ void __launch_bounds__(THREADS, 2)
     $name$(const __grid_constant__ struct cuda_step step, const __grid_constant__ struct layer layer, int index)
 {
     extern __shared__ __align__(16) unsigned char memory[];

@@ -1,0 +1,73 @@
+-- How the attention of a model is launched on a GPU (templates/cuda/attention.cu): for each row class its tiles, stages,
+-- shared memory and partials. Nothing here shows in the bits of a result.
+
+local cuda_attention = {}
+
+local LEAF, WARPS, BATCH, LEAVES = 64, 4, 32, 8
+local BLOCKS = 264          -- two for each of 132 processors; others take what they can
+local SHARED = 99 * 1024    -- what every GPU from 8.0 up has
+local PARTIALS = 48 << 20   -- bytes for partials that are worth having
+
+local function ceil_div(a, b) return (a + b - 1) // b end
+
+-- Row classes: few rows of one sequence at most share a block's loads in the smallest, more in the others.
+function cuda_attention.classes(max_rows)
+   local classes = {}
+   for _, rows in ipairs { 8, 64, 512 } do
+      if rows < max_rows then classes[#classes + 1] = rows end
+   end
+   classes[#classes + 1] = max_rows
+   return classes
+end
+
+-- Shared memory of a block, as struct shared of the template has it.
+local function shared_bytes(d, class, stages, tiles, slots)
+   local columns, pitch = 8 * tiles, d.head_dim + 8
+   local dim_tiles = ceil_div(d.head_dim // 16, WARPS)
+   return stages * 2 * LEAF * pitch * 2 + columns * pitch * 2 + columns * (LEAF + 8) * 2 + 2 * WARPS * columns * 4
+      + 2 * columns * 4 + class * 4 + ceil_div(class, 32) * 4 + 4 * tiles * 32 * WARPS * 4
+      + 4 * dim_tiles * tiles * 32 * WARPS * 4 + BATCH * (slots + 2) * 4 + 8
+end
+
+-- One row class: column tiles of 8, leaves in flight, partials a block may publish for the (tile, head) it begins within.
+function cuda_attention.class(d, class)
+   local group = d.heads // d.kv_heads
+   local tiles = ceil_div(group, 8) -- at least a row's query heads
+   if class > 8 then tiles = math.max(tiles, 2) end
+   local slot = 8 * tiles * (d.head_dim + 2) * 4
+   local slots = math.max(LEAVES + 4, math.min(32, PARTIALS // (BLOCKS * slot) - 2))
+   local stages = 3
+   while stages > 1 and shared_bytes(d, class, stages, tiles, slots) > SHARED do stages = stages - 1 end
+   return { tiles = tiles, slots = slots, stages = stages, shared = shared_bytes(d, class, stages, tiles, slots),
+            partials = BLOCKS * (slots + 2) * slot // 4 }
+end
+
+-- stage(d, mixer) -> the stage's fields but name and cost (cuda_stages.lua). d: the plan's dimensions.
+function cuda_attention.stage(d, mixer)
+   local classes = cuda_attention.classes(d.max_rows)
+   local values = {
+      window = mixer.window, scale = mixer.scale + 0.0,
+      window_text = mixer.window > 0 and string.format(", the last %d positions", mixer.window) or "",
+   }
+   local partials, by_class = 0, {}
+   for _, class in ipairs(classes) do
+      local chosen = cuda_attention.class(d, class)
+      by_class[class] = chosen
+      for _, name in ipairs { "tiles", "slots", "stages" } do values[name .. "_" .. class] = chosen[name] end
+      partials = math.max(partials, chosen.partials)
+   end
+   return {
+      suffix = mixer.window > 0 and "window" or "full", template = "attention.cu", values = values, classes = classes,
+      threads = 32 * WARPS,
+      shared = function(class) return by_class[class].shared end,
+      grid = function() return BLOCKS end,
+      buffers = {
+         { type = "int", name = "attention_arrivals", shape = "[PADDED_ROWS * KV_HEADS]",
+           comment = "passes done of a (tile, head); zero between stages" },
+         { type = "float", name = "attention_partials", shape = string.format("[%d]", partials),
+           comment = "of (tile, head)s that several blocks share" },
+      },
+   }
+end
+
+return cuda_attention
