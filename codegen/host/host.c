@@ -69,6 +69,7 @@ static int open_host(lua_State *lua)
     host_open_process(lua);
     host_open_regex(lua);
     host_open_embed(lua);
+    host_open_nvrtc(lua);
     lua_pushliteral(lua, "lathe " LATHE_VERSION);
     lua_setfield(lua, -2, "generator");
     return 1;

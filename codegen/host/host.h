@@ -21,6 +21,7 @@ void host_open_tensor(lua_State *lua);
 void host_open_process(lua_State *lua);
 void host_open_regex(lua_State *lua);
 void host_open_embed(lua_State *lua);
+void host_open_nvrtc(lua_State *lua);
 
 /* A state with the standard libraries, the module `host`, and `require` finding the generator's embedded Lua files.
    NULL when memory is out. */

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 #include <xxhash.h>
 
@@ -160,6 +161,27 @@ static int compare_names(const void *a, const void *b)
     return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
+/* host.file_status(path) -> bytes, seconds since it was written or touched; nil when there is no such file */
+static int file_status(lua_State *lua)
+{
+    struct stat status;
+    struct timespec now;
+    if (stat(luaL_checkstring(lua, 1), &status) != 0)
+        return 0;
+    clock_gettime(CLOCK_REALTIME, &now);
+    lua_pushinteger(lua, (lua_Integer)status.st_size);
+    lua_pushnumber(lua,
+                   difftime(now.tv_sec, status.st_mtim.tv_sec) + 1e-9 * (double)(now.tv_nsec - status.st_mtim.tv_nsec));
+    return 2;
+}
+
+/* host.touch(path): its time becomes now; nothing happens when that is not allowed. */
+static int touch(lua_State *lua)
+{
+    utimensat(AT_FDCWD, luaL_checkstring(lua, 1), NULL, 0);
+    return 0;
+}
+
 /* host.list(directory): the names in it, sorted, without "." and "..". */
 static int list(lua_State *lua)
 {
@@ -204,6 +226,8 @@ void host_open_file(lua_State *lua)
                                          {"trailer_hash", trailer_hash},
                                          {"exists", exists},
                                          {"is_directory", is_directory},
+                                         {"file_status", file_status},
+                                         {"touch", touch},
                                          {"list", list},
                                          {NULL, NULL}};
     luaL_newmetatable(lua, HOST_FILE);

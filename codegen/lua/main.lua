@@ -5,6 +5,7 @@ local options = require "options"
 
 local modules = {
    build = "commands.build", generate = "commands.generate", plan = "commands.plan", inspect = "commands.inspect",
+   nvrtc = "commands.nvrtc", -- what build starts for each GPU kernel
    checkpoint = "commands.debug", ["tokenizer-tables"] = "commands.debug", -- for tests
 }
 
@@ -27,7 +28,11 @@ lathe build MODEL|RECIPE|PACKAGE [options]
 Builds a package: sources, MANIFEST.json, executable, library. For a PACKAGE, compiles its own sources again.
 The C compiler is $CC, or cc.
 
+GPU kernels are compiled with NVRTC, found in --nvrtc, $LATHE_NVRTC, $CUDA_HOME, /usr/local/cuda, the loader's path or a
+package of Python's, and kept in $LATHE_CACHE (default ~/.cache/lathe; empty: nowhere).
+
 %s
+  --nvrtc FILE               the library libnvrtc.so
   --quiet                    print nothing but errors]],
    generate = [[
 lathe generate MODEL|RECIPE [options]

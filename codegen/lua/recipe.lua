@@ -3,6 +3,7 @@
 
 local fail = require "fail"
 local host = require "host"
+local cuda_targets = require "plan.cuda_targets"
 
 local recipe = {}
 
@@ -13,8 +14,10 @@ recipe.schema = {
      doc = "where the package goes; its last part is the executable's name (default: the model's name)" },
    { name = "dtype", option = "--dtype", kind = "text", argument = "bf16|f32", values = { "bf16", "f32" },
      default = "bf16", doc = "what the matrices are stored as" },
-   { name = "targets", option = "--target", kind = "list", argument = "c", values = { "c" }, default = { "c" },
-     doc = "what to generate for (repeatable)" },
+   { name = "targets", option = "--target", kind = "list", argument = "TARGET", check = cuda_targets.check, nonempty = true,
+     default = { "c" }, doc = "what to generate for (repeatable): c, cuda (90a, 80, PTX of 8.0), cuda:SM" },
+   { name = "compiler", option = "--compiler", kind = "text", argument = "nvrtc|nvcc", values = { "nvrtc", "nvcc" },
+     doc = "what compiles CUDA kernels (default: nvrtc)" },
    { name = "max_seq", option = "--max-seq", kind = "number", argument = "N", min = 1, max = 1 << 24,
      doc = "positions a sequence can have (default: what the config says)" },
    { name = "max_rows", option = "--max-rows", kind = "number", argument = "N", min = 1, max = 65536, default = 512,
@@ -56,22 +59,18 @@ local function check_value(where, field, value)
       if type(value) ~= "table" then bad("a list") end
       local count = 0
       for _ in pairs(value) do count = count + 1 end
-      if count ~= #value or field.values and count == 0 then bad("a list of texts") end
+      if count ~= #value or field.nonempty and count == 0 then bad("a list of texts") end
       for _, item in ipairs(value) do
          if type(item) ~= "string" then bad("a list of texts") end
+         if field.check then field.check(item, where) end
       end
    elseif type(value) ~= "string" or value == "" then
       bad("a text")
    end
    if field.values then
-      for _, item in ipairs(field.kind == "list" and value or { value }) do
-         local known = false
-         for _, allowed in ipairs(field.values) do known = known or item == allowed end
-         if not known then
-            fail("%s: %s: expected %s, found %s", where, field.option or field.name, table.concat(field.values, " or "),
-                 item)
-         end
-      end
+      local known = false
+      for _, allowed in ipairs(field.values) do known = known or value == allowed end
+      if not known then bad(table.concat(field.values, " or ")) end
    end
 end
 

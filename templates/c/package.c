@@ -1,7 +1,11 @@
 /* What this package says about itself: names, sizes, the table of its payload.
  */
 #include "model.h"
+//% if cpu then
 #include "shapes.h"
+//% else
+#include "cuda/shapes.cuh"
+//% end
 
 //% for _, variant in ipairs(variants) do
 //%    if variant.guard then
@@ -18,6 +22,7 @@ static bool supports_$variant.name$(void)
 //%    end
 
 //% end
+//% if cpu then
 static const struct variant VARIANTS[] = {
 //% for _, variant in ipairs(variants) do
 //%    if variant.guard then
@@ -30,6 +35,7 @@ static const struct variant VARIANTS[] = {
 //% end
 };
 
+//% end
 // clang-format off
 static const struct tensor TENSORS[] = {
     /* name, dtype, rows, columns, offset, bytes, centre and scale of random weights */
@@ -70,6 +76,9 @@ static const char CHAT_TEMPLATE[] =
 #endif
 
 extern const struct model package_model;
+//% if cuda then
+extern const struct cuda_model package_cuda;
+//% end
 
 const struct model package_model = {
     .name = PACKAGE_NAME,
@@ -99,12 +108,19 @@ const struct model package_model = {
     .random_seed = $random_seed$,
     .states = STATES,
     .state_count = sizeof STATES / sizeof STATES[0],
+//% if cpu then
     .arena_bytes = sizeof(struct activations),
     .scratch_bytes = sizeof(struct scratch),
+//% end
     .flops_per_row = $flops_per_row$,
     .weight_bytes_read = $weight_bytes_read$,
+//% if cpu then
     .variants = VARIANTS,
     .variant_count = sizeof VARIANTS / sizeof VARIANTS[0],
+//% end
+//% if cuda then
+    .cuda = &package_cuda,
+//% end
     .traces = TRACES,
     .trace_count = sizeof TRACES / sizeof TRACES[0],
     .generation =

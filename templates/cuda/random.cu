@@ -19,22 +19,24 @@ INLINE float value_of(uint32_t bits24, double centre, double scale)
     return (float)(centre + scale * u);
 }
 
-extern "C" __global__ void __launch_bounds__(256) $name$(const __grid_constant__ struct cuda_random random)
+extern "C" __global__ void __launch_bounds__(256)
+    $name$(void *to, uint64_t first, uint64_t count, uint64_t key, float centre, float scale, int bf16)
 {
-    uint64_t pairs = (random.count + 1) / 2;
-    for (uint64_t i = (uint64_t)blockIdx.x * blockDim.x + threadIdx.x; i < pairs; i += (uint64_t)gridDim.x * blockDim.x) {
-        uint64_t word = mix(random.key + (random.first / 2 + i + 1) * 0x9e3779b97f4a7c15ull);
-        float even = value_of((uint32_t)(word >> 40), random.centre, random.scale);
-        float odd = value_of((uint32_t)(word >> 8) & 0xffffff, random.centre, random.scale);
-        bool both = 2 * i + 1 < random.count;
-        if (random.element_bytes == 2) {
-            uint16_t *target = (uint16_t *)random.target + 2 * i;
+    uint64_t pairs = (count + 1) / 2;
+    for (uint64_t i = (uint64_t)blockIdx.x * blockDim.x + threadIdx.x; i < pairs;
+         i += (uint64_t)gridDim.x * blockDim.x) {
+        uint64_t word = mix(key + (first / 2 + i + 1) * 0x9e3779b97f4a7c15ull);
+        float even = value_of((uint32_t)(word >> 40), centre, scale);
+        float odd = value_of((uint32_t)(word >> 8) & 0xffffff, centre, scale);
+        bool both = 2 * i + 1 < count;
+        if (bf16) {
+            uint16_t *target = (uint16_t *)to + 2 * i;
             if (both)
                 *(uint32_t *)target = two_elements(even, odd);
             else
                 *target = to_element(even);
         } else {
-            float *target = (float *)random.target + 2 * i;
+            float *target = (float *)to + 2 * i;
             if (both)
                 *(float2 *)target = make_float2(even, odd);
             else

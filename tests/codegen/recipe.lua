@@ -32,7 +32,7 @@ function tests.wrong_types()
    local cases = {
       { { model = 3 }, "model", "3" }, { { model = {} }, "model", "a table" }, { { model = "" }, "model" },
       { { dtype = "fp16" }, "--dtype", "bf16 or f32", "fp16" }, { { dtype = 16 }, "--dtype" },
-      { { targets = "c" }, "--target", "a list" }, { { targets = { "cuda" } }, "--target", "cuda" },
+      { { targets = "c" }, "--target", "a list" }, { { targets = { "cuda:91" } }, "--target", "90a", "ptx", "cuda:91" },
       { { targets = { 1 } }, "--target", "texts" }, { { thin = 1 }, "--thin", "true or false" },
       { { thin = "yes" }, "--thin" }, { { max_rows = "8" }, "--max-rows", "integer" }, { { max_rows = 8.0 }, "--max-rows" },
       { { max_rows = 0 }, "--max-rows", "1", "65536" }, { { max_rows = 65537 }, "--max-rows" },

@@ -3,6 +3,9 @@
 local fail = require "fail"
 local host = require "host"
 local cc = require "compile.cc"
+local cuda = require "compile.cuda"
+local cuda_targets = require "plan.cuda_targets"
+local cuda_tools = require "compile.cuda_tools"
 local manifest = require "pack.manifest"
 local new_progress = require "progress"
 local options = require "options"
@@ -30,7 +33,12 @@ local function payload_place(folder, name, thin)
    return folder .. "/" .. name, "append"
 end
 
-local function build_model(recipe, quiet)
+-- What the sources are told by the compiler's options: which CUDA made the kernels.
+local function defines_of(tool)
+   return tool and { string.format("-DCUDA_VERSION=%d", tool.cuda_version) } or {}
+end
+
+local function build_model(recipe, nvrtc, quiet)
    local started = host.clock()
    local progress, finish = new_progress(quiet)
    local place, name = pipeline.place(recipe)
@@ -38,14 +46,20 @@ local function build_model(recipe, quiet)
    staging.into(place, function(folder, work)
       local compiler = cc.version(work)
       local plan, checkpoint, tokenizer = pipeline.plan(recipe, name)
+      local tool = plan.cuda and cuda_tools.open(recipe.compiler, nvrtc, work)
       local files = pipeline.sources(plan, recipe)
       staging.write_files(folder, files)
-      cc.build(folder, files, plan.variants, work, name, {}, progress)
+      local assembly, images
+      if tool then
+         assembly, images = cuda.build(folder, files, plan.cuda.kernels, plan.cuda.targets, tool, work, progress)
+      end
+      cc.build(folder, files, plan.variants, work, name, defines_of(tool), assembly, progress)
       local path, mode = payload_place(folder, name, recipe.thin)
       payload.write(path, mode, plan, checkpoint.tensors, tokenizer, progress)
       host.make_executable(folder .. "/" .. name)
       local values = manifest.make(plan, recipe, pipeline.inputs(checkpoint), files)
       values.compiler = { command = compiler.command, version = compiler.version, flags = cc.flags() }
+      if tool then manifest.add_images(values, tool, images) end
       manifest.write(folder, values)
       written = size_of(path)
    end)
@@ -85,7 +99,7 @@ local function read_sources(folder, values)
    return files, edited
 end
 
-local function rebuild_package(source, recipe, quiet)
+local function rebuild_package(source, recipe, nvrtc, quiet)
    local started = host.clock()
    local progress, finish = new_progress(quiet)
    local values = manifest.read(source)
@@ -94,6 +108,7 @@ local function rebuild_package(source, recipe, quiet)
            host.generator, tostring(values.generator))
    end
    recipe.output = recipe.output or source
+   local gpu = values.cuda ~= nil
    recipe.model = source
    local place, name = pipeline.place(recipe)
    local old = values.recipe.thin and source .. "/weights.bin" or source .. "/" .. tostring(values.name)
@@ -107,16 +122,24 @@ local function rebuild_package(source, recipe, quiet)
    local written
    staging.into(place, function(folder, work)
       local compiler = cc.version(work)
+      local tool = gpu and cuda_tools.open(recipe.compiler or values.recipe.compiler, nvrtc, work)
       local files, edited = read_sources(source, values)
       staging.write_files(folder, files)
-      local defines = { edited and "-DSOURCES_EDITED" or nil }
+      local defines = defines_of(tool)
+      if edited then defines[#defines + 1] = "-DSOURCES_EDITED" end
       if name ~= values.name then defines[#defines + 1] = string.format('-DPACKAGE_NAME="%s"', name) end
-      cc.build(folder, files, values.variants, work, name, defines, progress)
+      local assembly, images
+      if tool then
+         local targets = cuda_targets.of(values.cuda.targets)
+         assembly, images = cuda.build(folder, files, values.cuda.kernels, targets, tool, work, progress)
+      end
+      cc.build(folder, files, values.variants, work, name, defines, assembly, progress)
       local path, mode = payload_place(folder, name, values.recipe.thin)
       payload.copy(path, mode, weights, where)
       host.make_executable(folder .. "/" .. name)
       values.name, values.sources_edited = name, edited
       values.compiler = { command = compiler.command, version = compiler.version, flags = cc.flags() }
+      if tool then manifest.add_images(values, tool, images) end
       manifest.write(folder, values)
       written = size_of(path)
    end)
@@ -125,18 +148,18 @@ local function rebuild_package(source, recipe, quiet)
 end
 
 local function build(...)
-   local values, own, positional = options.parse({ ... }, "build", { ["--quiet"] = "flag" })
+   local values, own, positional = options.parse({ ... }, "build", { ["--quiet"] = "flag", ["--nvrtc"] = "text" })
    local argument = options.one_argument(positional, "build", "a model, a recipe or a package")
    if manifest.is_package(argument) then
       for name in pairs(values) do
-         if name ~= "output" then
-            fail("%s: is a package, whose recipe is fixed; only -o can be given (found %s). Build from the model to change it",
-                 argument, name)
+         if name ~= "output" and name ~= "compiler" then
+            fail("%s: is a package, whose recipe is fixed; only -o and --compiler can be given (found %s). Build from the "
+                 .. "model to change it", argument, name)
          end
       end
-      rebuild_package(argument, { output = values.output }, own["--quiet"])
+      rebuild_package(argument, { output = values.output, compiler = values.compiler }, own["--nvrtc"], own["--quiet"])
    else
-      build_model(pipeline.recipe(values, argument), own["--quiet"])
+      build_model(pipeline.recipe(values, argument), own["--nvrtc"], own["--quiet"])
    end
    return 0
 end

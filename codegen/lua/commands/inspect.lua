@@ -7,10 +7,15 @@ local manifest = require "pack.manifest"
 local options = require "options"
 local quantity = require "quantity"
 
+-- A kernel by its name; cuda/NAME where the CPU has one of the same.
 local function find_kernel(values, name)
    local names = {}
    for _, kernel in ipairs(values.kernels) do
       if kernel.name == name then return kernel end
+      names[#names + 1] = kernel.name
+   end
+   for _, kernel in ipairs(values.cuda and values.cuda.kernels or {}) do
+      if kernel.name == name or "cuda/" .. kernel.name == name then return kernel end
       names[#names + 1] = kernel.name
    end
    fail("--kernel: expected one of %s, found %s", table.concat(names, ", "), name)
@@ -18,11 +23,60 @@ end
 
 -- A path out of a manifest stays inside the package.
 local function source_text(folder, path)
-   if type(path) ~= "string" or not path:match("^src/[%w_]+%.c$") then
-      fail("%s/MANIFEST.json: kernels: expected a source like src/NAME.c, found %s", folder, tostring(path))
+   if type(path) ~= "string" or not (path:match("^src/[%w_]+%.c$") or path:match("^src/cuda/[%w_]+%.cu$")) then
+      fail("%s/MANIFEST.json: kernels: expected a source like src/NAME.c or src/cuda/NAME.cu, found %s", folder,
+           tostring(path))
    end
    local file <close> = host.open(folder .. "/" .. path)
    return file:read(0, file:size())
+end
+
+local function print_kernels(folder, values)
+   local total = values.weight_bytes_read
+   print(string.format("\n%-20s %6s %14s %14s %7s  %s", "kernel", "layers", "per row", "weights", "share", "source"))
+   for _, kernel in ipairs(values.kernels) do
+      local cost = kernel.cost
+      print(string.format("%-20s %6d %14s %14s %6.1f%%  %s", kernel.name, kernel.layers,
+                          cost.flops_per_row and quantity(cost.flops_per_row, "FLOP") or "by position",
+                          quantity(cost.weight_bytes, "B"), 100 * cost.weight_bytes * kernel.layers / total,
+                          folder .. "/" .. kernel.source))
+   end
+end
+
+-- "90 regs, 66816 shared, 0 spilled, 24.1 KB" of one target
+local function image_text(kernel, image)
+   if not image.registers then return quantity(image.bytes, "B") end
+   return string.format("%3d %7d %5d %5d %9s", image.registers, image.shared_bytes + kernel.dynamic_shared_bytes,
+                        image.spill_bytes, image.stack_bytes, quantity(image.bytes, "B"))
+end
+
+-- The GPU's kernels: what they cost, then, for each target, registers, shared memory of a block (static and dynamic), bytes
+-- of spilled registers, bytes of stack, and the size of the image.
+local function print_cuda(gpu, total)
+   local compiled = gpu.compiler ~= nil
+   print(string.format("\nGPU: weights take %s; steps of up to %s rows", quantity(gpu.weights_bytes, "B"),
+                       table.concat(gpu.buckets, ", ")))
+   if compiled then print("GPU compiler: " .. gpu.compiler.version) end
+   local title = string.format("%-22s %6s %7s %14s %11s %6s", "kernel", "layers", "threads", "per row", "weights", "share")
+   for _, target in ipairs(compiled and gpu.targets or {}) do
+      title = title .. string.format("   %-33s", target:find("^ptx") and target
+                                                 or string.format("%4s: regs shared spill stack", target))
+   end
+   print((title:gsub(" +$", "")))
+   for _, kernel in ipairs(gpu.kernels) do
+      local cost, flops, weights, share = kernel.cost, "", "", ""
+      if cost then
+         flops = cost.flops_per_row and quantity(cost.flops_per_row, "FLOP") or "by position"
+         weights = quantity(cost.weight_bytes, "B")
+         share = string.format("%.1f%%", 100 * cost.weight_bytes * kernel.layers / total)
+      end
+      local line = string.format("%-22s %6d %7d %14s %11s %6s", kernel.name, kernel.layers, kernel.threads, flops, weights,
+                                 share)
+      for _, target in ipairs(compiled and gpu.targets or {}) do
+         line = line .. string.format("   %-33s", image_text(kernel, kernel.images[target]))
+      end
+      print((line:gsub(" +$", "")))
+   end
 end
 
 local function print_package(folder, values)
@@ -34,15 +88,8 @@ local function print_package(folder, values)
    for _, input in ipairs(values.inputs) do
       print(string.format("input: %s, %d bytes, xxh3 %s", input.name, input.bytes, input.hash))
    end
-   local total = values.weight_bytes_read
-   print(string.format("\n%-20s %6s %14s %14s %7s  %s", "kernel", "layers", "per row", "weights", "share", "source"))
-   for _, kernel in ipairs(values.kernels) do
-      local cost = kernel.cost
-      print(string.format("%-20s %6d %14s %14s %6.1f%%  %s", kernel.name, kernel.layers,
-                          cost.flops_per_row and quantity(cost.flops_per_row, "FLOP") or "by position",
-                          quantity(cost.weight_bytes, "B"), 100 * cost.weight_bytes * kernel.layers / total,
-                          folder .. "/" .. kernel.source))
-   end
+   if #values.kernels > 0 then print_kernels(folder, values) end
+   if values.cuda then print_cuda(values.cuda, values.weight_bytes_read) end
 end
 
 local function inspect(...)

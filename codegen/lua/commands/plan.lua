@@ -17,6 +17,27 @@ local function print_kernels(plan)
    end
 end
 
+local function print_cuda(gpu)
+   local names = {}
+   for i, target in ipairs(gpu.targets) do names[i] = target.name end
+   print(string.format("GPU: %d targets (%s), %d kernels, %d compiler runs; weights take %s", #names,
+                       table.concat(names, ", "), #gpu.kernels, #names * #gpu.kernels, quantity(gpu.weights_bytes, "B")))
+   print(string.format("%-22s %-20s %5s %6s %7s %7s  %s", "kernel", "template", "rows", "layers", "threads", "shared",
+                       "what it does"))
+   for _, kernel in ipairs(gpu.kernels) do
+      print(string.format("%-22s %-20s %5s %6d %7d %7d  %s", kernel.name, kernel.template, kernel.rows or "any",
+                          kernel.layers, kernel.threads, kernel.shared_bytes, kernel.summary))
+   end
+   print(string.format("\nblocks of a step of at most this many rows"))
+   for _, stage in ipairs(gpu.stages) do
+      local grids = {}
+      for _, launch in ipairs(stage.launches) do
+         grids[#grids + 1] = string.format("%d: %d", launch.rows, launch.x * launch.y * launch.z)
+      end
+      print(string.format("%-22s %s", stage.name, table.concat(grids, ", ")))
+   end
+end
+
 local function print_plan(plan)
    local d, state = plan.dimensions, plan.state[1]
    print(string.format("%s: %s, %s, %s parameters", plan.name, plan.architecture, plan.dtype,
@@ -27,17 +48,20 @@ local function print_plan(plan)
                        quantity(plan.totals.weight_bytes_read, "B"), quantity(plan.totals.flops_per_row, "FLOP")))
    print(string.format("state %s a token, pages of %d; up to %d positions, %d rows a step", quantity(state.bytes_per_token, "B"),
                        state.page, d.max_seq, d.max_rows))
-   local names = {}
-   for i, variant in ipairs(plan.variants) do names[i] = variant.name end
-   print(string.format("variants: 1 target (c) x %d instruction sets (%s); %d kernels, %d compiler runs\n", #names,
-                       table.concat(names, ", "), #plan.kernels, (#plan.kernels + 1) * #names + 2))
-   print_kernels(plan)
-   print()
-   for _, run in ipairs(plan.runs) do
-      local calls = {}
-      for i, stage in ipairs(run.stages) do calls[i] = stage.kernel.name end
-      print(string.format("layers %d to %d: %s", run.first, run.last - 1, table.concat(calls, ", ")))
+   if plan.has_c then
+      local names = {}
+      for i, variant in ipairs(plan.variants) do names[i] = variant.name end
+      print(string.format("CPU: %d instruction sets (%s); %d kernels, %d compiler runs\n", #names,
+                          table.concat(names, ", "), #plan.kernels, (#plan.kernels + 1) * #names + 2))
+      print_kernels(plan)
+      print()
+      for _, run in ipairs(plan.runs) do
+         local calls = {}
+         for i, stage in ipairs(run.stages) do calls[i] = stage.kernel.name end
+         print(string.format("layers %d to %d: %s", run.first, run.last - 1, table.concat(calls, ", ")))
+      end
    end
+   if plan.cuda then print_cuda(plan.cuda) end
 end
 
 local function plan_command(...)

@@ -3,6 +3,7 @@
 
 local fail = require "fail"
 local host = require "host"
+local cuda_targets = require "plan.cuda_targets"
 local escape = require "emit.escape"
 local json = require "json"
 local recipe_module = require "recipe"
@@ -33,6 +34,29 @@ local function kernels_of(plan)
                   summary = kernel.summary, layers = kernel.layers, cost = kernel.cost }
    end
    return list
+end
+
+-- The GPU side: targets, and each kernel; add_images says what became of it.
+local function cuda_of(gpu)
+   if not gpu then return nil end
+   local kernels, targets = host.array {}, host.array {}
+   for i, kernel in ipairs(gpu.kernels) do
+      kernels[i] = { name = kernel.name, source = kernel.source, template = "templates/cuda/" .. kernel.template,
+                     rows = kernel.rows, threads = kernel.threads, dynamic_shared_bytes = kernel.shared_bytes,
+                     summary = kernel.summary, layers = kernel.layers, cost = kernel.cost }
+   end
+   for i, target in ipairs(gpu.targets) do targets[i] = target.name end
+   return { targets = targets, kernels = kernels, weights_bytes = gpu.weights_bytes,
+            buckets = host.array { table.unpack(gpu.buckets) } }
+end
+
+-- add_images(manifest, tool, images): what compile.cuda.build returned
+function manifest.add_images(values, tool, images)
+   values.cuda.compiler = { name = tool.name, version = tool.version, flags = tool.flags }
+   for i, kernel in ipairs(values.cuda.kernels) do
+      kernel.images = {}
+      for target, list in pairs(images) do kernel.images[target] = list[i] end
+   end
 end
 
 local function sections_of(plan)
@@ -70,7 +94,7 @@ function manifest.make(plan, recipe, inputs, files)
       recipe = portable_recipe(recipe), inputs = host.array(inputs), architecture = plan.architecture,
       family = plan.family, dimensions = plan.dimensions, parameters = plan.totals.parameters,
       flops_per_row = plan.totals.flops_per_row, weight_bytes_read = plan.totals.weight_bytes_read,
-      kernels = kernels_of(plan), variants = manifest.variants_of(plan), state = host.array(plan.state),
+      kernels = kernels_of(plan), cuda = cuda_of(plan.cuda), variants = manifest.variants_of(plan), state = host.array(plan.state),
       payload = { layout = plan.layout, bytes = plan.payload.bytes, sections = sections_of(plan),
                   random_seed = plan.random_seed },
       sources = manifest.source_hashes(files), compiled_per_variant = compiled_per_variant, sources_edited = false,
@@ -128,6 +152,39 @@ local function check_fields(path, values)
    end)
 end
 
+-- The GPU side likewise: names become files, targets options of a compiler.
+local function check_cuda(path, gpu)
+   if gpu == nil then return end
+   local function expect(good, field)
+      if not good then fail("%s: cuda.%s: expected what lathe writes there; the file is damaged", path, field) end
+   end
+   local function is_list(value) return type(value) == "table" and host.is_array(value) end
+   local function count(value) return math.type(value) == "integer" and value >= 0 end
+   expect(type(gpu) == "table" and count(gpu.weights_bytes), "weights_bytes")
+   expect(is_list(gpu.targets) and #gpu.targets > 0, "targets")
+   for _, target in ipairs(gpu.targets) do expect(type(target) == "string" and cuda_targets.is_known(target), "targets") end
+   expect(is_list(gpu.buckets) and #gpu.buckets > 0, "buckets")
+   for _, rows in ipairs(gpu.buckets) do expect(count(rows), "buckets") end
+   local compiler = gpu.compiler
+   expect(compiler == nil or type(compiler) == "table" and type(compiler.version) == "string", "compiler")
+   expect(is_list(gpu.kernels) and #gpu.kernels > 0, "kernels")
+   for i, kernel in ipairs(gpu.kernels) do
+      local field = string.format("kernels[%d]", i - 1)
+      expect(type(kernel) == "table" and type(kernel.name) == "string" and kernel.name:find("^[%w_]+$"), field .. ".name")
+      expect(kernel.source == "src/cuda/" .. kernel.name .. ".cu", field .. ".source")
+      expect(count(kernel.layers) and count(kernel.threads) and count(kernel.dynamic_shared_bytes), field)
+      local cost = kernel.cost
+      expect(cost == nil or type(cost) == "table" and count(cost.weight_bytes)
+             and (cost.flops_per_row == nil or type(cost.flops_per_row) == "number"), field .. ".cost")
+      for _, target in ipairs(compiler and gpu.targets or {}) do
+         local image = type(kernel.images) == "table" and kernel.images[target]
+         expect(type(image) == "table" and count(image.bytes), field .. ".images")
+         expect(image.registers == nil or count(image.registers) and count(image.shared_bytes) and count(image.spill_bytes)
+                and count(image.stack_bytes), field .. ".images")
+      end
+   end
+end
+
 -- read(folder) -> the manifest of a package, or a user error
 function manifest.read(folder)
    local path = folder .. "/MANIFEST.json"
@@ -140,6 +197,7 @@ function manifest.read(folder)
       fail("%s: version: expected 1, found %s; build the package again with this lathe", path, tostring(values.version))
    end
    check_fields(path, values)
+   check_cuda(path, values.cuda)
    return values
 end
 

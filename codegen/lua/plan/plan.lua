@@ -3,6 +3,7 @@
 
 local fail = require "fail"
 local host = require "host"
+local cuda = require "plan.cuda"
 local kernels = require "plan.kernels"
 local weights = require "plan.weights"
 
@@ -199,6 +200,10 @@ local function make_plan(description, recipe, name, tokenizer_bytes)
    plan.constants[#plan.constants + 1] = { name = "PAGE_ELEMENTS", value = 2 * recipe.page * key * #description.layers,
                                            comment = "of one page, all layers" }
    plan.layout = host.hash(require("plan.signature")(plan))
+   plan.cuda = cuda.plan(description, plan, recipe, shared)
+   plan.has_c = false
+   for _, target in ipairs(recipe.targets) do plan.has_c = plan.has_c or target == "c" end
+   if not plan.has_c then plan.kernels, plan.variants = {}, {} end -- no instruction set of a CPU is wanted
    return plan
 end
 

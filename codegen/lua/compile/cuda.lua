@@ -1,0 +1,155 @@
+-- Compiles a package's kernels for its GPU targets, and writes the assembly file that embeds them. A kernel that spills
+-- registers to local memory, or at which the compiler grumbles, is an error.
+
+local fail = require "fail"
+local host = require "host"
+local cuda_cache = require "compile.cache"
+local json = require "json"
+local jobs = require "compile.jobs"
+
+local cuda = {}
+
+-- What ptxas said about a kernel (its option -v). nil for PTX, which it does not see.
+local function resources_of(log, target)
+   if target.ptx then return {} end
+   local function sum(pattern)
+      local total = 0
+      for number in log:gmatch(pattern) do total = total + math.tointeger(number) end
+      return total
+   end
+   local registers = log:match("Used (%d+) registers")
+   return { registers = registers and math.tointeger(registers), shared_bytes = sum("(%d+) bytes smem"),
+            stack_bytes = sum("(%d+) bytes stack frame"),
+            spill_bytes = sum("(%d+) bytes spill stores") + sum("(%d+) bytes spill loads") }
+end
+
+-- The compiler's complaint as file:line: text. Headers lie beside the kernels.
+local function complaint_of(log, source)
+   for line in log:gmatch("[^\n]+") do
+      if line:find("error") or line:find("warning") then
+         local file, number, text = line:match("^([^():]+)%((%d+)%):%s*(.*)$")
+         if not file then return "src/" .. source .. ": " .. line end
+         return string.format("src/cuda/%s:%s: %s", file:match("([^/]+)$"), number, text)
+      end
+   end
+   return string.format("src/%s: does not compile: %s", source, jobs.first_complaint(log))
+end
+
+local function check(job, status, log)
+   if status ~= 0 or log:find("warning") then fail("%s", complaint_of(log, job.source)) end
+   local resources = resources_of(log, job.target)
+   if not job.target.ptx and not resources.registers then
+      fail("src/%s: the compiler did not say how many registers it takes: %s", job.source, jobs.first_complaint(log))
+   end
+   if (resources.spill_bytes or 0) > 0 then
+      fail("src/%s: for %s, %d bytes of registers are spilled to local memory (it has %d registers); make the kernel smaller, "
+           .. "or allow it more registers with __launch_bounds__", job.source, job.target.name, resources.spill_bytes,
+           resources.registers)
+   end
+   return resources
+end
+
+local function read(path)
+   local file <close> = host.open(path)
+   return file:read(0, file:size())
+end
+
+local function write(path, text)
+   local writer = host.writer(path)
+   writer:write(text)
+   writer:close()
+end
+
+-- A source without the comment on its top, which says for whom it was generated.
+local function without_header(text)
+   local position = 1
+   while text:sub(position, position + 1) == "//" do position = (text:find("\n", position, true) or #text) + 1 end
+   return text:sub(position)
+end
+
+-- What all kernels include, as one text for the cache's keys.
+local function headers_text(files)
+   local parts = {}
+   for _, file in ipairs(files) do
+      if file.path:find("^src/cuda/.*%.cuh$") or file.path == "src/runtime/cuda_step.h" then
+         parts[#parts + 1] = file.path .. "\n" .. without_header(file.text)
+      end
+   end
+   table.sort(parts)
+   return table.concat(parts, "\0")
+end
+
+-- PTX ends in a zero, which nvcc leaves to others.
+local function image_of(path, target)
+   local image = read(path)
+   if target.ptx and image:sub(-1) ~= "\0" then image = image .. "\0" end
+   return image
+end
+
+-- The assembly file: a table of struct cuda_image for each target, in the order of the kernels.
+local function assembly(targets, kernels, image_bytes)
+   local data, tables = { ".section .rodata" }, { '.section .data.rel.ro, "aw"' }
+   for _, target in ipairs(targets) do
+      local symbol = "CUDA_IMAGES_" .. target.name:upper()
+      tables[#tables + 1] = string.format(".globl %s\n.balign 8\n%s:", symbol, symbol)
+      for i, kernel in ipairs(kernels) do
+         local label = string.format("image_%s_%d", target.name, i)
+         data[#data + 1] = string.format('.balign 16\n%s: .incbin "%s.%s"', label, kernel.name, target.name)
+         tables[#tables + 1] = string.format(".quad %s, %d", label, image_bytes[target.name][i])
+      end
+   end
+   return table.concat(data, "\n") .. "\n" .. table.concat(tables, "\n") .. '\n.section .note.GNU-stack, "", %progbits\n'
+end
+
+-- build(package folder, files, kernels, targets, tool, work folder, progress) -> the assembly file; images: for each
+-- target's name and kernel's number { bytes, registers, ... }. files: the package's sources. kernels: { name, source }.
+function cuda.build(package, files, kernels, targets, tool, work, progress)
+   local texts = {}
+   for _, file in ipairs(files) do texts[file.path] = file.text end
+   local headers, kept = headers_text(files), cuda_cache.open()
+   local images, image_bytes, list = {}, {}, {}
+
+   for _, target in ipairs(targets) do
+      images[target.name], image_bytes[target.name] = {}, {}
+      for i, kernel in ipairs(kernels) do
+         local image = string.format("%s/%s.%s", work, kernel.name, target.name)
+         local text = texts[kernel.source] or fail("%s: expected this source of the package, found none", kernel.source)
+         local key = host.hash(table.concat({ tool.identity, tool.flags, target.arch, kernel.name, headers,
+                                              without_header(text) }, "\0"))
+         local function have(resources, bytes)
+            resources.bytes = bytes
+            images[target.name][i], image_bytes[target.name][i] = resources, bytes
+         end
+
+         local found = kept and kept:find(key)
+         if found then
+            local length, position = string.unpack("<I4", found)
+            local resources = host.json_decode(found:sub(position, position + length - 1), "cache")
+            write(image, found:sub(position + length))
+            have(resources, #found - position - length + 1)
+         else
+            local source = kernel.source:match("^src/(.+)$")
+            list[#list + 1] = {
+               source = source, target = target, arguments = tool.arguments(target, source:match("([^/]+)$"), image .. ".new"),
+               directory = package .. "/src/cuda", log = image .. ".log",
+               ended = function(job, status, log)
+                  local resources = check(job, status, log)
+                  local content = image_of(image .. ".new", target)
+                  write(image, content)
+                  if kept then
+                     local text = json.encode(resources)
+                     kept:keep(key, string.pack("<s4", text) .. content)
+                  end
+                  have(resources, #content)
+               end,
+            }
+         end
+      end
+   end
+   jobs.run(list, "compiling GPU kernels", progress)
+   if kept then kept:sweep() end
+   write(work .. "/images.S", assembly(targets, kernels, image_bytes))
+   return work .. "/images.S", images
+end
+
+return cuda

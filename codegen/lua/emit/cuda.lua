@@ -1,0 +1,113 @@
+-- The sources of the GPU side, src/cuda/: one kernel a file, model.c that launches them, and what the package says about
+-- them.
+
+local host = require "host"
+local source = require "emit.source"
+
+local cuda = {}
+
+cuda.runtime_headers = { "cuda_model.h", "cuda_step.h" }
+
+-- The headers that kernels share: all that there are.
+local function headers()
+   local names = {}
+   for _, path in ipairs(host.embedded_list "templates/cuda/") do names[#names + 1] = path:match("([^/]+%.cuh)$") end
+   return names
+end
+
+-- KERNEL_QKV_8 for qkv_8
+local function constant(name) return "KERNEL_" .. name:upper() end
+
+-- The table of a stage's launches, in columns.
+local function launch_lines(launches)
+   local rows, widths, lines = {}, { 0, 0, 0, 0, 0 }, {}
+   for i, launch in ipairs(launches) do
+      rows[i] = { launch.rows, constant(launch.kernel.name), launch.x, launch.y, launch.z }
+      for j, value in ipairs(rows[i]) do widths[j] = math.max(widths[j], #tostring(value)) end
+   end
+   for i, row in ipairs(rows) do
+      for j, value in ipairs(row) do
+         row[j] = string.format("%" .. (j == 2 and -widths[j] - 1 or widths[j]) .. "s",
+                                j == 2 and value .. "," or value)
+      end
+      lines[i] = string.format("{%s, %s %s, %s, %s},", table.unpack(row))
+   end
+   return lines
+end
+
+local function stage_values(stage)
+   return { name = stage.name, trace = stage.trace, constant = "LAUNCH_" .. stage.name:upper(),
+            lines = launch_lines(stage.launches) }
+end
+
+local function image_tables(targets)
+   return source.map(targets, function(target)
+      return { name = target.name, major = target.major, minor = target.minor, exact = target.exact, ptx = target.ptx,
+               images = "CUDA_IMAGES_" .. target.name:upper() }
+   end)
+end
+
+local function section_lines(sections)
+   return source.map(sections, function(section)
+      return string.format("{%d, CUDA_PACKING_%s, %d, %d},", section.tensor, section.packing, section.offset, section.bytes)
+   end)
+end
+
+local function kernel_lines(kernels)
+   return source.map(kernels, function(kernel)
+      return string.format('[%s] = {"%s", %d, %d},', constant(kernel.name), kernel.name, kernel.threads,
+                           kernel.shared_bytes)
+   end)
+end
+
+local function trace_lines(traces)
+   return source.map(traces, function(trace)
+      return string.format('{"%s", "%s", DTYPE_%s, CUDA_ORDER_%s, %s, offsetof(struct activations, %s)},', trace.name,
+                           trace.stage, trace.dtype, trace.order, trace.columns, trace.buffer)
+   end)
+end
+
+local function cost_lines(costs)
+   return source.map(costs, function(cost)
+      return string.format('{"%s", %d, %d},', cost.stage, cost.weight_bytes, cost.flops_per_row)
+   end)
+end
+
+-- add(files, plan, recipe): the sources of plan.cuda
+function cuda.add(files, plan, recipe)
+   local gpu = plan.cuda
+   local stages = source.map(gpu.stages, stage_values)
+   local by_stage = {}
+   for i, stage in ipairs(gpu.stages) do by_stage[stage] = stages[i] end
+   local common = {
+      dtype = plan.dtype, rotaries = plan.rotaries, constant_lines = source.constant_lines(gpu.constants),
+      buffer_lines = source.buffer_lines(gpu.buffers, " ALIGNED"), field_lines = source.field_lines(gpu.layer_fields),
+      offsets = gpu.offsets, stages = stages, begin = by_stage[gpu.begin], finish = by_stage[gpu.finish],
+      runs = source.map(gpu.runs, function(run)
+         return { first = run.first, last = run.last,
+                  stages = source.map(run.stages, function(stage) return by_stage[stage] end) }
+      end),
+      kernels = source.map(gpu.kernels, function(kernel) return { name = kernel.name, constant = constant(kernel.name) } end),
+   }
+   local function add(name, template, values, kernel)
+      files[#files + 1] = { path = "src/cuda/" .. name, text = source.expand(plan, recipe, "cuda/" .. template, values, kernel),
+                            variants = false, cuda_kernel = kernel }
+   end
+   for _, name in ipairs(headers()) do add(name, name, common) end
+   add("kernels.h", "kernels.h", common)
+   add("layers.h", "layers.h",
+       source.merged(common, { layer_lines = source.layer_lines(gpu.layer_fields, gpu.layers) }))
+   for _, kernel in ipairs(gpu.kernels) do
+      kernel.source = "src/cuda/" .. kernel.name .. ".cu"
+      add(kernel.name .. ".cu", kernel.template, source.merged(common, kernel.values), kernel)
+   end
+   add("model.c", "model.c", common)
+   add("package.c", "package.c", source.merged(common, {
+      targets = image_tables(gpu.targets), kernel_lines = kernel_lines(gpu.kernels), constant = constant,
+      section_lines = section_lines(gpu.sections), trace_lines = trace_lines(gpu.traces),
+      cost_lines = cost_lines(gpu.costs), weights_bytes = gpu.weights_bytes, buckets = gpu.buckets,
+      others = gpu.others,
+   }))
+end
+
+return cuda

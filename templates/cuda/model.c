@@ -1,0 +1,48 @@
+/* The model on the GPU, top to bottom: the kernels of one step, in order. The runtime captures it in a CUDA graph, once for
+ * each bucket of rows.
+ */
+#include "cuda_model.h"
+#include "kernels.h"
+#include "layers.h"
+
+/* A kernel and its grid, for steps of up to `rows` rows; the tables ascend. */
+struct launch {
+    int rows, kernel, x, y, z;
+};
+
+// clang-format off
+//% for _, stage in ipairs(stages) do
+static const struct launch $stage.constant$[] = {
+//%    for _, line in ipairs(stage.lines) do
+    $line$
+//%    end
+};
+
+//% end
+// clang-format on
+static void launch(struct cuda_stream *stream, const struct cuda_step *step, const char *stage,
+                   const struct launch *launches, int rows, const struct layer *weights, int layer)
+{
+    while (launches->rows < rows)
+        launches++;
+    cuda_launch(stream, launches->kernel, stage, launches->x, launches->y, launches->z, step, weights,
+                (int)sizeof *weights, layer);
+}
+
+void cuda_step_model(struct cuda_stream *stream, const struct cuda_step *step, int rows);
+
+void cuda_step_model(struct cuda_stream *stream, const struct cuda_step *step, int rows)
+{
+    launch(stream, step, "$begin.trace$", $begin.constant$, rows, &LAYER[0], -1);
+
+//% for _, run in ipairs(runs) do
+    for (int layer = $run.first$; layer < $run.last$; layer++) {
+        const struct layer *weights = &LAYER[layer];
+//%    for _, stage in ipairs(run.stages) do
+        launch(stream, step, "$stage.trace$", $stage.constant$, rows, weights, layer);
+//%    end
+    }
+
+//% end
+    launch(stream, step, "$finish.trace$", $finish.constant$, rows, &LAYER[LAYERS - 1], -1);
+}
