@@ -80,6 +80,7 @@ struct cuda_model {
     int32_t pack_kernel;   /* repacks a section (templates/cuda/pack.cu) */
     int32_t random_kernel; /* random weights, row-major (templates/cuda/random.cu) */
     int32_t read_kernel;   /* read bandwidth (templates/cuda/read.cu); -1: none */
+    int32_t sample_kernel; /* chooses tokens (cuda_draw.h, templates/cuda/sample.cu); -1: none, the host does it */
     int32_t cuda_version;  /* of the compiler that made the images, as cuDriverGetVersion counts: 13000; 0: unknown */
     const struct cuda_section *sections;
     int32_t section_count;

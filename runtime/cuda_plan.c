@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "cuda_draw.h"
 #include "cuda_load.h"
 #include "state.h"
 
@@ -12,6 +13,7 @@ enum {
     DRAW_SLOTS = 1024,
     PATH_BYTES = 4096,
     MIB = 1 << 20,
+    SAMPLE_MIB = 256,
 };
 
 /* What graphs, kernels' local memory and the driver itself may want later. */
@@ -34,6 +36,15 @@ static uint64_t up(uint64_t bytes)
     return (bytes + 15) / 16 * 16;
 }
 
+/* Draws of a step: one for each row with logits, unless the working memory for that is out of proportion. */
+static int32_t max_draws_of(const struct model *model)
+{
+    uint64_t most = (uint64_t)SAMPLE_MIB * MIB / CUDA_SAMPLE_SCRATCH(model->vocab);
+    if (model->cuda->sample_kernel < 0)
+        return 0;
+    return most < (uint64_t)model->max_outputs ? most ? (int32_t)most : 1 : model->max_outputs;
+}
+
 /* Everything but the pages. */
 static void place_fixed(struct cuda_plan *plan, const struct model *model)
 {
@@ -45,14 +56,22 @@ static void place_fixed(struct cuda_plan *plan, const struct model *model)
     plan->staging = plan->bytes;
     plan->arena = take(plan, model->cuda->arena_bytes);
     plan->logits = take(plan, outputs * (uint64_t)model->vocab * sizeof(float));
-    plan->output_row = up(sizeof(struct cuda_counts));
-    plan->row = up(plan->output_row + outputs * sizeof(int32_t));
+    plan->max_draws = max_draws_of(model);
+    uint64_t draws = (uint64_t)plan->max_draws;
+    plan->draw_counts = up(sizeof(struct cuda_counts));
+    plan->output_row = up(plan->draw_counts + sizeof(struct cuda_draw_counts));
+    plan->draw = up(plan->output_row + outputs * sizeof(int32_t));
+    plan->row = up(plan->draw + draws * sizeof(struct cuda_draw));
     plan->record_bytes = plan->row + rows * sizeof(struct cuda_row);
     for (int i = 0; i < CUDA_RECORDS; i++)
         plan->record[i] = take(plan, plan->record_bytes);
     plan->tables = take(plan, (uint64_t)plan->table_slots * (uint64_t)plan->table * sizeof(int32_t));
     plan->path = take(plan, PATH_BYTES);
     plan->chosen = take(plan, (uint64_t)plan->draw_slots * sizeof(int32_t));
+    plan->draw_slot = take(plan, (uint64_t)plan->draw_slots * sizeof(struct cuda_draw_slot));
+    plan->sample_scratch = take(plan, draws * CUDA_SAMPLE_SCRATCH(model->vocab));
+    plan->sample_part = take(plan, draws * CUDA_SAMPLE_CHUNKS * sizeof(struct cuda_sample_part));
+    plan->sample_arrivals = take(plan, draws * sizeof(uint32_t));
     plan->state = plan->bytes;
 }
 

@@ -66,7 +66,7 @@ void cuda_stream_launch(struct cuda_stream *stream, int kernel, const char *stag
         .shared_bytes = device->model->kernels[kernel].shared_bytes,
         .stream = stream->handle,
         .attributes = &attribute,
-        .attribute_count = stream->programmatic && stream->follows && !stream->serial && !observer,
+        .attribute_count = stream->programmatic && stream->capturing && stream->follows && !observer,
     };
     CUresult result = device->driver.cuLaunchKernelEx(&config, device->function[kernel], parameters, NULL);
     if (result == CUDA_SUCCESS && stream->serial)
@@ -96,8 +96,10 @@ CUgraphExec cuda_stream_capture(struct cuda_stream *stream, void (*enqueue)(void
     if (cuda_check(driver, driver->cuStreamBeginCapture_v2(stream->handle, CU_STREAM_CAPTURE_MODE_THREAD_LOCAL),
                    "capturing a step", error))
         return NULL;
+    stream->capturing = true;
     stream->follows = false;
     enqueue(context, stream);
+    stream->capturing = false;
     /* A failed launch has ended the capture too; its own message says more. */
     CUresult result = driver->cuStreamEndCapture(stream->handle, &graph);
     if (cuda_stream_take_error(stream, error) == 0 && cuda_check(driver, result, "capturing a step", error) == 0)

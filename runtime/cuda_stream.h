@@ -19,10 +19,10 @@ struct cuda_observer {
 
 struct cuda_stream {
     struct cuda_device *device;
-    CUstream handle;   /* NULL: not open */
-    bool programmatic; /* launches after the first of a graph may begin before their predecessor ends */
-    bool follows;      /* a kernel precedes the next launch in this graph or step */
-    bool serial;       /* wait for each launch, so that an error has its stage's name */
+    CUstream handle;         /* NULL: not open */
+    bool programmatic;       /* in a graph, launches after the first may begin before their predecessor ends */
+    bool capturing, follows; /* follows: a kernel precedes the next launch in this graph */
+    bool serial;             /* wait for each launch, so that an error has its stage's name */
     const struct cuda_observer *observer; /* NULL: none */
     bool failed;
     struct error error;

@@ -34,6 +34,7 @@ struct engine {
     const struct trace *trace;
     struct package package;
     struct state *state;
+    bool device_draws; /* the backend chooses tokens itself */
 
     /* The step being assembled. */
     struct row *row;     /* [max_rows] */
@@ -108,6 +109,7 @@ static int open_device(struct engine *engine, const struct engine_options *optio
     /* What can be found wrong at once comes before what takes time. */
     if (!(engine->device = backend->open(model, options, &engine->state, error)))
         return -1;
+    engine->device_draws = backend->draws(engine->device);
     bool verify = !options->skip_verify && (!backend->verifies || model->random);
     if (package_open(&engine->package, model, options->weights, verify, options->progress, options->progress_context,
                      error) != 0)
@@ -328,7 +330,7 @@ int draw_open(struct engine *engine, const struct sampler_options *options, stru
     struct slot *slot = &engine->slot[s];
     sampler_close(slot->sampler);
     *slot = (struct slot){.token = -1};
-    if (engine->backend->draw_open) {
+    if (engine->device_draws) {
         if (sampler_check(options, engine->model->vocab, error) ||
             engine->backend->draw_open(engine->device, s, options, error))
             return -1;
@@ -350,7 +352,9 @@ int draw_see(struct engine *engine, int slot, const int32_t *tokens, size_t coun
 {
     if (check_slot(engine, slot, error))
         return -1;
-    if (engine->backend->draw_open)
+    if (engine->slot[slot].draws)
+        return error_set(error, "draw slot %d has drawn already and can be told of no more tokens", slot);
+    if (engine->device_draws)
         return engine->backend->draw_see(engine->device, slot, tokens, count, output, error);
     for (size_t i = 0; i < count; i++)
         sampler_see(engine->slot[slot].sampler, tokens[i], output);
@@ -386,7 +390,7 @@ int engine_draw(struct engine *engine, int row, int slot, struct error *error)
 
 int engine_depth(const struct engine *engine)
 {
-    int depth = engine->backend->draw_open && !engine->trace ? engine->backend->depth(engine->device) : 1;
+    int depth = engine->device_draws && !engine->trace ? engine->backend->depth(engine->device) : 1;
     return depth < DEPTH_MAX ? depth : DEPTH_MAX;
 }
 
@@ -404,7 +408,7 @@ static int resolve_tokens(struct engine *engine, struct error *error)
             continue;
         if (!engine->slot[slot].draws)
             return error_set(error, "row %d: draw slot %d has drawn nothing yet", r, slot);
-        if (!engine->backend->draw_open)
+        if (!engine->device_draws)
             engine->row[r].token = engine->slot[slot].token;
     }
     return 0;
@@ -413,7 +417,7 @@ static int resolve_tokens(struct engine *engine, struct error *error)
 int engine_submit(struct engine *engine, struct error *error)
 {
     struct flight *flight = assembled(engine);
-    bool draws_here = !engine->backend->draw_open;
+    bool draws_here = !engine->device_draws;
     if (engine->under_way >= engine_depth(engine))
         return error_set(error, "%d steps are under way, as many as there can be: collect one first",
                          engine->under_way);
@@ -484,9 +488,10 @@ int engine_collect(struct engine *engine, const struct drawn **drawn, struct err
     engine->collected = engine->oldest;
     engine->oldest = ring(engine->oldest + 1);
     engine->under_way--;
-    if (flight->rows && engine->backend->collect(engine->device, engine->drawn, error))
+    if (flight->rows &&
+        engine->backend->collect(engine->device, engine->drawn, engine->device_draws ? flight->draws : 0, error))
         return -1;
-    if (!engine->backend->draw_open && draw_here(engine, flight, error))
+    if (!engine->device_draws && draw_here(engine, flight, error))
         return -1;
     if (drawn)
         *drawn = engine->drawn;

@@ -93,7 +93,7 @@ struct drawn {
 
 /* A draw slot; -1 and a message: an option is out of its range, or there are too many. */
 int draw_open(struct engine *engine, const struct sampler_options *options, struct error *error);
-/* Tokens of the prompt, or of an output that the slot did not choose itself. */
+/* Tokens of the prompt, or of an output that the slot did not choose itself, before its first draw. */
 int draw_see(struct engine *engine, int slot, const int32_t *tokens, size_t count, bool output, struct error *error);
 /* Its draws in steps under way are still made, and collected. */
 void draw_close(struct engine *engine, int slot);

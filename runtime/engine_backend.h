@@ -56,12 +56,15 @@ struct engine_backend {
     int (*depth)(const struct engine_device *device);
     /* Starts a step. `number` counts them. */
     int (*submit)(struct engine_device *device, const struct engine_batch *batch, struct error *error);
-    /* Waits for the oldest step that has not been collected. drawn[draws]: token and logprob of each draw. */
-    int (*collect)(struct engine_device *device, struct drawn *drawn, struct error *error);
+    /* Waits for the oldest step that has not been collected. drawn[draws] gets the token and logprob of each draw, where
+       the backend draws. */
+    int (*collect)(struct engine_device *device, struct drawn *drawn, int32_t draws, struct error *error);
     /* Of the step collected last: the logits of an output that wanted them. */
     float *(*logits)(struct engine_device *device, int32_t output);
 
-    /* Draw slots on the device; NULL: the engine draws. */
+    /* Draw slots on the device, if it `draws`; else the engine draws. draw_open's options have been checked. draw_see
+       comes before the slot's first draw. */
+    bool (*draws)(const struct engine_device *device);
     int (*draw_open)(struct engine_device *device, int32_t slot, const struct sampler_options *options,
                      struct error *error);
     int (*draw_see)(struct engine_device *device, int32_t slot, const int32_t *tokens, size_t count, bool output,

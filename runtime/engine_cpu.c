@@ -196,9 +196,15 @@ static int cpu_submit(struct engine_device *device, const struct engine_batch *b
     return 0;
 }
 
-static int cpu_collect(struct engine_device *device, struct drawn *drawn, struct error *error)
+static bool cpu_draws(const struct engine_device *device)
 {
-    (void)device, (void)drawn, (void)error; /* `submit` has done it all */
+    (void)device;
+    return false;
+}
+
+static int cpu_collect(struct engine_device *device, struct drawn *drawn, int32_t draws, struct error *error)
+{
+    (void)device, (void)drawn, (void)draws, (void)error; /* `submit` has done it all */
     return 0;
 }
 
@@ -220,4 +226,5 @@ const struct engine_backend engine_cpu = {
     .submit = cpu_submit,
     .collect = cpu_collect,
     .logits = cpu_logits,
+    .draws = cpu_draws,
 };

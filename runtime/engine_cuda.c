@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "cuda_device.h"
+#include "cuda_draws.h"
 #include "cuda_load.h"
 #include "cuda_model.h"
 #include "cuda_plan.h"
@@ -39,7 +40,8 @@ struct engine_device {
     char variant[32];
 
     struct record record[CUDA_RECORDS];
-    CUgraphExec *graph; /* [bucket_count * CUDA_RECORDS] NULL: not captured yet */
+    CUgraphExec *graph; /* [bucket_count][CUDA_RECORDS][without draws, with] NULL: not captured yet */
+    struct cuda_draws draws;
     uint64_t submitted, collected;
 
     struct table_slot *table_slot; /* [plan.table_slots] */
@@ -101,7 +103,9 @@ static int allocate(struct engine_device *device, struct state **state, struct e
                    error) ||
         allocate_records(device, error))
         return -1;
-    device->graph = calloc((size_t)device->model->cuda->bucket_count * CUDA_RECORDS, sizeof(CUgraphExec));
+    if (cuda_draws_open(&device->draws, device->model, plan, &device->stream, device->memory, error))
+        return -1;
+    device->graph = calloc((size_t)device->model->cuda->bucket_count * CUDA_RECORDS * 2, sizeof(CUgraphExec));
     device->table_slot = calloc((size_t)plan->table_slots, sizeof *device->table_slot);
     if (!device->graph || !device->table_slot)
         return error_set(error, "out of memory for graphs and page tables");
@@ -118,7 +122,7 @@ static void cuda_close(struct engine_device *device)
     const struct cuda_driver *driver = &device->gpu.driver;
     if (device->stream.handle)
         (void)driver->cuStreamSynchronize(device->stream.handle);
-    for (int32_t i = 0; device->graph && i < device->model->cuda->bucket_count * CUDA_RECORDS; i++)
+    for (int32_t i = 0; device->graph && i < device->model->cuda->bucket_count * CUDA_RECORDS * 2; i++)
         if (device->graph[i])
             (void)driver->cuGraphExecDestroy(device->graph[i]);
     for (int i = 0; i < CUDA_RECORDS; i++) {
@@ -132,6 +136,7 @@ static void cuda_close(struct engine_device *device)
         if (record->done)
             (void)driver->cuEventDestroy_v2(record->done);
     }
+    cuda_draws_close(&device->draws);
     if (device->uploads)
         (void)driver->cuStreamDestroy_v2(device->uploads);
     if (device->memory)
@@ -318,6 +323,8 @@ static int upload_record(struct engine_device *device, const struct engine_batch
             .scratch = from->scratch,
         };
     }
+    if (cuda_draws_prepare(&device->draws, record->host, device->submitted, batch, error))
+        return -1;
     /* On a stream of its own: the step before this one may still run. */
     size_t bytes = plan->row + (size_t)batch->rows * sizeof *row;
     if (cuda_check(
@@ -354,15 +361,19 @@ static struct cuda_step step_of(const struct engine_device *device, int place)
 
 /* The kernels of a step, for a bucket. */
 struct enqueue {
-    const struct cuda_model *model;
+    const struct engine_device *device;
     struct cuda_step step;
-    int rows;
+    int rows, place;
+    bool draws;
 };
 
 static void enqueue_step(void *context, struct cuda_stream *stream)
 {
     const struct enqueue *enqueue = context;
-    enqueue->model->enqueue(stream, &enqueue->step, enqueue->rows);
+    const struct engine_device *device = enqueue->device;
+    device->model->cuda->enqueue(stream, &enqueue->step, enqueue->rows);
+    if (enqueue->draws)
+        cuda_draws_enqueue(&device->draws, stream, device->memory + device->plan.record[enqueue->place], enqueue->rows);
 }
 
 static int32_t bucket_of(const struct cuda_model *model, int32_t rows)
@@ -380,7 +391,13 @@ static int launch(struct engine_device *device, const struct engine_batch *batch
     const struct cuda_model *model = device->model->cuda;
     int place = (int)(device->submitted % CUDA_RECORDS);
     int32_t bucket = bucket_of(model, batch->rows);
-    struct enqueue enqueue = {.model = model, .step = step_of(device, place), .rows = model->buckets[bucket]};
+    struct enqueue enqueue = {
+        .device = device,
+        .step = step_of(device, place),
+        .rows = model->buckets[bucket],
+        .place = place,
+        .draws = batch->draws > 0,
+    };
     if (batch->trace) {
         struct cuda_tracer tracer = {.model = device->model,
                                      .step = &enqueue.step,
@@ -397,7 +414,7 @@ static int launch(struct engine_device *device, const struct engine_batch *batch
         enqueue_step(&enqueue, &device->stream);
         return cuda_stream_take_error(&device->stream, error);
     }
-    CUgraphExec *graph = &device->graph[bucket * CUDA_RECORDS + place];
+    CUgraphExec *graph = &device->graph[(bucket * CUDA_RECORDS + place) * 2 + enqueue.draws];
     if (!*graph && !(*graph = cuda_stream_capture(&device->stream, enqueue_step, &enqueue, error)))
         return -1;
     return cuda_check(driver, driver->cuGraphLaunch(*graph, device->stream.handle), "launching a step", error);
@@ -460,15 +477,14 @@ static int cuda_submit(struct engine_device *device, const struct engine_batch *
     return 0;
 }
 
-static int cuda_collect(struct engine_device *device, struct drawn *drawn, struct error *error)
+static int cuda_collect(struct engine_device *device, struct drawn *drawn, int32_t draws, struct error *error)
 {
-    (void)drawn;
     const struct cuda_driver *driver = &device->gpu.driver;
     CUresult result = driver->cuEventSynchronize(device->record[device->collected % CUDA_RECORDS].done);
     char text[160];
     device->collected++;
     if (result == CUDA_SUCCESS)
-        return 0;
+        return cuda_draws_result(&device->draws, device->collected - 1, draws, drawn, error);
     return error_set(error,
                      "CUDA: a kernel of a step failed on %s: %s; run it again with LATHE_CUDA_SERIAL=1 in the "
                      "environment, which names the stage",
@@ -479,6 +495,23 @@ static float *cuda_logits(struct engine_device *device, int32_t output)
 {
     const struct record *record = &device->record[(device->collected + CUDA_RECORDS - 1) % CUDA_RECORDS];
     return record->logits + (size_t)output * (size_t)device->model->vocab;
+}
+
+static bool cuda_draws(const struct engine_device *device)
+{
+    return device->plan.max_draws > 0;
+}
+
+static int cuda_draw_open(struct engine_device *device, int32_t slot, const struct sampler_options *options,
+                          struct error *error)
+{
+    return cuda_draws_slot(&device->draws, slot, options, error);
+}
+
+static int cuda_draw_see(struct engine_device *device, int32_t slot, const int32_t *tokens, size_t count, bool output,
+                         struct error *error)
+{
+    return cuda_draws_see(&device->draws, slot, tokens, count, output, error);
 }
 
 const struct engine_backend engine_cuda = {
@@ -495,4 +528,7 @@ const struct engine_backend engine_cuda = {
     .submit = cuda_submit,
     .collect = cuda_collect,
     .logits = cuda_logits,
+    .draws = cuda_draws,
+    .draw_open = cuda_draw_open,
+    .draw_see = cuda_draw_see,
 };

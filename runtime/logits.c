@@ -36,6 +36,20 @@ static float lanes_maximum(const float *logits, int32_t n, int *bad)
     return maximum;
 }
 
+int logits_explain_bad(int32_t token, const char *what, struct error *error)
+{
+    return error_set(error,
+                     "the logit of token %d is %s: expected a finite number; the model computed nonsense "
+                     "(damaged or unsuitable weights, or overflow: --dump shows where it begins)",
+                     (int)token, what);
+}
+
+int logits_explain_nothing(struct error *error)
+{
+    return error_set(error, "every logit is -infinity: no token can be chosen; the model computed nonsense, or "
+                            "options forbid every token (--logit-bias, --min-tokens)");
+}
+
 int logits_maximum(const float *logits, int32_t n, float *maximum, struct error *error)
 {
     int bad;
@@ -44,15 +58,9 @@ int logits_maximum(const float *logits, int32_t n, float *maximum, struct error 
         int32_t at = 0;
         while (logits[at] < INFINITY)
             at++;
-        return error_set(error,
-                         "the logit of token %d is %s: expected a finite number; the model computed nonsense "
-                         "(damaged or unsuitable weights, or overflow: --dump shows where it begins)",
-                         (int)at, isnan(logits[at]) ? "NaN" : "+infinity");
+        return logits_explain_bad(at, isnan(logits[at]) ? "NaN" : "+infinity", error);
     }
-    if (*maximum == -INFINITY)
-        return error_set(error, "every logit is -infinity: no token can be chosen; the model computed nonsense, or "
-                                "options forbid every token (--logit-bias, --min-tokens)");
-    return 0;
+    return *maximum == -INFINITY ? logits_explain_nothing(error) : 0;
 }
 
 int32_t logits_find(const float *logits, int32_t n, float maximum)

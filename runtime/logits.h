@@ -10,6 +10,10 @@
    some: it forbids a token). n >= 1. */
 int logits_maximum(const float *logits, int32_t n, float *maximum, struct error *error);
 
+/* The messages of logits_maximum, for who finds the same elsewhere: -1. what: "NaN". */
+int logits_explain_bad(int32_t token, const char *what, struct error *error);
+int logits_explain_nothing(struct error *error);
+
 /* The lowest id whose logit is `maximum`, which logits_maximum found. */
 int32_t logits_find(const float *logits, int32_t n, float maximum);
 
