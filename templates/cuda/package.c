@@ -64,7 +64,7 @@ const struct cuda_model package_cuda = {
     .target_count = sizeof TARGETS / sizeof TARGETS[0],
     .kernels = KERNEL,
     .kernel_count = KERNELS,
-//% for _, name in ipairs { "pack", "random", "read" } do
+//% for _, name in ipairs { "pack", "random", "sample", "read" } do
     .$name$_kernel = $constant(name)$,
 //% end
     .cuda_version = CUDA_VERSION,

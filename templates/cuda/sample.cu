@@ -261,6 +261,7 @@ INLINE uint64_t weight_of(const struct candidates &candidates, int token)
 static __device__ uint64_t total_of(struct shared *shared, const struct candidates &candidates, bool count)
 {
     uint64_t sum = 0;
+#pragma unroll 1
     for (int token = (int)threadIdx.x; token < VOCAB; token += THREADS) {
         uint64_t weight = weight_of(candidates, token);
         sum += count ? weight > 0 : weight;
@@ -319,11 +320,13 @@ static __device__ uint32_t crossing_digit(struct shared *shared, uint64_t *targe
 static __device__ uint64_t crossing(struct shared *shared, const struct candidates &candidates, uint64_t target, bool count)
 {
     uint64_t key = 0; /* its digits so far */
+#pragma unroll 1 /* a digit after the other, or registers run out */
     for (int shift = 53, above = 64; above > 0; above = shift, shift = shift > 11 ? shift - 11 : 0) {
         __syncthreads();
         for (int digit = (int)threadIdx.x; digit < DIGITS; digit += THREADS)
             shared->mass[digit] = 0;
         __syncthreads();
+#pragma unroll 1
         for (int base = 0; base < VOCAB; base += THREADS) {
             int token = base + (int)threadIdx.x;
             uint64_t weight = token < VOCAB ? weight_of(candidates, token) : 0;

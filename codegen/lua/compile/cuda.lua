@@ -71,7 +71,7 @@ end
 local function headers_text(files)
    local parts = {}
    for _, file in ipairs(files) do
-      if file.path:find("^src/cuda/.*%.cuh$") or file.path == "src/runtime/cuda_step.h" then
+      if file.path:find("^src/cuda/.*%.cuh$") or file.path == "src/runtime/cuda_step.h" or file.path == "src/runtime/cuda_draw.h" then
          parts[#parts + 1] = file.path .. "\n" .. without_header(file.text)
       end
    end

@@ -6,7 +6,7 @@ local source = require "emit.source"
 
 local cuda = {}
 
-cuda.runtime_headers = { "cuda_model.h", "cuda_step.h" }
+cuda.runtime_headers = { "cuda_draw.h", "cuda_model.h", "cuda_step.h" }
 
 -- The headers that kernels share: all that there are.
 local function headers()

@@ -119,6 +119,7 @@ function cuda_stages.others()
    return {
       { name = "pack", template = "pack.cu", values = {}, threads = 256, summary = "weights to fragment order, at load" },
       { name = "random", template = "random.cu", values = {}, threads = 256, summary = "random weights, at load" },
+      { name = "sample", template = "sample.cu", values = {}, threads = 1024, summary = "tokens from logits, behind a step" },
       { name = "read", template = "read.cu", values = {}, threads = 256, summary = "read bandwidth, for bench" },
    }
 end
