@@ -14,6 +14,7 @@ struct command {
 
 static const struct command commands[] = {
     {"run", command_run, "continue a prompt"},
+    {"render", command_render, "the prompt that the chat template makes of a conversation"},
     {"score", command_score, "log-probabilities and perplexity of a text"},
     {"bench", command_bench, "speed of prefill and decode beside the machine's memory bandwidth"},
     {"info", command_info, "what this package is, and what it would use"},
@@ -48,8 +49,8 @@ static int unknown(struct program *program, const char *word)
     if (closest)
         error_set(&error, "unknown %s '%s'; did you mean %s? (--help lists the commands)", kind, word, closest);
     else
-        error_set(&error, "unknown %s '%s': expected run, score, bench, info, tokenize or detokenize (--help)", kind,
-                  word);
+        error_set(&error, "unknown %s '%s': expected run, render, score, bench, info, tokenize or detokenize (--help)",
+                  kind, word);
     return program_fail(program, &error, EXIT_USAGE);
 }
 

@@ -6,7 +6,7 @@ local options = require "options"
 local modules = {
    build = "commands.build", generate = "commands.generate", plan = "commands.plan", inspect = "commands.inspect",
    nvrtc = "commands.nvrtc", -- what build starts for each GPU kernel
-   checkpoint = "commands.debug", ["tokenizer-tables"] = "commands.debug", -- for tests
+   checkpoint = "commands.debug", ["tokenizer-tables"] = "commands.debug", ["chat-template"] = "commands.debug", -- for tests
 }
 
 local help = {

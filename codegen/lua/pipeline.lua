@@ -2,6 +2,7 @@
 
 local fail = require "fail"
 local host = require "host"
+local chat = require "chat.package"
 local describe = require "describe.describe"
 local emit = require "emit.emit"
 local escape = require "emit.escape"
@@ -90,12 +91,6 @@ local function tokenizer_of(checkpoint)
    return (compile(checkpoint.tokenizer, checkpoint.tokenizer_config or {}, checkpoint.tokenizer_file))
 end
 
-local function chat_template_of(checkpoint, recipe)
-   if not recipe.chat_template then return checkpoint.chat_template end
-   local file <close> = host.open(recipe.chat_template)
-   return file:read(0, file:size())
-end
-
 -- plan(recipe, name) -> plan, checkpoint, tokenizer blob
 function pipeline.plan(recipe, name)
    local checkpoint = read_checkpoint(recipe.model, { no_weights = recipe.random_weights ~= nil })
@@ -104,7 +99,7 @@ function pipeline.plan(recipe, name)
    local plan = make_plan(description, recipe, name, #tokenizer)
    plan.generator = host.generator
    plan.generation = generation_of(checkpoint, description.vocab)
-   plan.chat_template = chat_template_of(checkpoint, recipe)
+   plan.chat = { templates = chat.of(checkpoint, recipe), tokens = chat.tokens(checkpoint) }
    plan.command = recipe_module.command(recipe, "generate")
    return plan, checkpoint, tokenizer
 end

@@ -29,7 +29,7 @@ recipe.schema = {
    { name = "thin", option = "--thin", kind = "flag", default = false,
      doc = "leave the weights in weights.bin instead of inside the executable" },
    { name = "chat_template", option = "--chat-template", kind = "path", argument = "FILE",
-     doc = "a Jinja template that replaces the checkpoint's" },
+     doc = "a Jinja template instead of the checkpoint's; none: no chat template" },
    { name = "models", option = "--models", kind = "path", argument = "DIR",
      doc = "a folder of family files that come before ours" },
    { name = "templates", option = "--templates", kind = "path", argument = "DIR",
@@ -106,7 +106,8 @@ function recipe.load(path)
    local folder = path:match("^(.*/)[^/]*$") or ""
    for name, value in pairs(values) do
       local field = by_name[name]
-      if field and field.kind == "path" and type(value) == "string" and value:sub(1, 1) ~= "/" then
+      local none = name == "chat_template" and value == "none"
+      if field and field.kind == "path" and type(value) == "string" and value:sub(1, 1) ~= "/" and not none then
          values[name] = folder .. value
       end
    end

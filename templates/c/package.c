@@ -71,6 +71,37 @@ static const char CHAT_TEMPLATE[] =
 // clang-format on
 
 //% end
+//% if #chat_templates > 0 then
+// clang-format off
+//%    for _, source in ipairs(chat_templates) do
+void $source.function_name$(struct chat_render *r);
+//%    end
+
+static const struct chat_template CHAT_TEMPLATES[] = {
+//%    for _, line in ipairs(chat_template_table) do
+    $line$
+//%    end
+};
+
+//%    if #chat_token_table > 0 then
+static const struct chat_token CHAT_TOKENS[] = {
+//%       for _, line in ipairs(chat_token_table) do
+    $line$
+//%       end
+};
+
+//%    end
+static const struct chat_templates CHAT = {
+    .items = CHAT_TEMPLATES,
+    .count = $#chat_templates$,
+//%    if #chat_token_table > 0 then
+    .tokens = CHAT_TOKENS,
+    .token_count = $#chat_token_table$,
+//%    end
+};
+// clang-format on
+
+//% end
 #ifndef PACKAGE_NAME /* `lathe build` of a renamed package says the new one */
 #define PACKAGE_NAME $c_string(name)$
 #endif
@@ -138,5 +169,8 @@ const struct model package_model = {
         },
 //% if chat_template_lines then
     .chat_template = CHAT_TEMPLATE,
+//% end
+//% if #chat_templates > 0 then
+    .chat = &CHAT,
 //% end
 };

@@ -243,23 +243,38 @@ START_TEST(chat_templates_are_found)
     cJSON *json;
     write_text(folder, "tokenizer_config.json", "{\"chat_template\": \"plain\"}");
     json = checkpoint_read(folder);
-    ck_assert_str_eq(member(json, "chat_template"), "\"plain\"");
+    ck_assert_str_eq(member(json, "chat_templates"),
+                     text("[{\"name\":\"default\",\"text\":\"plain\",\"where\":\"%s/tokenizer_config.json: "
+                          "chat_template\"}]",
+                          folder));
     cJSON_Delete(json);
     write_text(folder, "tokenizer_config.json",
                "{\"chat_template\": [{\"name\": \"tool_use\", \"template\": \"a\"}, {\"name\": \"default\", "
                "\"template\": \"b\"}]}");
     json = checkpoint_read(folder);
-    ck_assert_str_eq(member(json, "chat_template"), "\"b\"");
+    ck_assert_ptr_nonnull(strstr(member(json, "chat_templates"), "\"name\":\"tool_use\",\"text\":\"a\""));
+    ck_assert_ptr_nonnull(strstr(member(json, "chat_templates"), "\"name\":\"default\",\"text\":\"b\""));
     cJSON_Delete(json);
     write_text(folder, "chat_template.jinja", "from the file");
     json = checkpoint_read(folder);
-    ck_assert_str_eq(member(json, "chat_template"), "\"from the file\"");
+    ck_assert_ptr_nonnull(strstr(member(json, "chat_templates"), "from the file"));
+    ck_assert_ptr_null(strstr(member(json, "chat_templates"), "tool_use"));
+    cJSON_Delete(json);
+    ck_assert_int_eq(mkdir(text("%s/additional_chat_templates", folder), 0755), 0);
+    write_text(folder, "additional_chat_templates/rag.jinja", "with documents");
+    json = checkpoint_read(folder);
+    ck_assert_ptr_nonnull(strstr(member(json, "chat_templates"), "\"name\":\"rag\",\"text\":\"with documents\""));
     cJSON_Delete(json);
     write_text(folder, "chat_template.jinja", "\xff");
     checkpoint_refused(folder, "chat_template.jinja: text: expected UTF-8", NULL);
     folder = folder_with("{" LLAMA "}");
     write_text(folder, "tokenizer_config.json", "{\"chat_template\": [{\"name\": 1}]}");
     checkpoint_refused(folder, "tokenizer_config.json: chat_template[0].name: expected a string", NULL);
+    folder = folder_with("{" LLAMA "}");
+    write_text(folder, "chat_template.json", "{\"chat_template\": \"old\"}");
+    json = checkpoint_read(folder);
+    ck_assert_ptr_nonnull(strstr(member(json, "chat_templates"), "\"text\":\"old\""));
+    cJSON_Delete(json);
 }
 END_TEST
 

@@ -15,7 +15,7 @@ debug["checkpoint"] = function(path)
    end
    print(json.encode({ kind = checkpoint.kind, name = checkpoint.name, architecture = checkpoint.architecture,
                        config = checkpoint.config, tensors = tensors, generation = checkpoint.generation,
-                       tokenizer = checkpoint.tokenizer ~= nil, chat_template = checkpoint.chat_template }, true))
+                       tokenizer = checkpoint.tokenizer ~= nil, chat_templates = checkpoint.chat_templates }, true))
    return 0
 end
 
@@ -34,6 +34,13 @@ debug["tokenizer-tables"] = function(path, option, out, config_path)
    else
       print(#blob)
    end
+   return 0
+end
+
+-- lathe chat-template FILE [NAME]: the C of a chat template; NAME: of its function.
+debug["chat-template"] = function(path, name)
+   local file = host.open(path)
+   io.write((require "chat.translate" (file:read(0, file:size()), path, name)))
    return 0
 end
 

@@ -1,6 +1,7 @@
 -- From a plan to sources: expands each template with the plan's values, and puts the header on top that says where the
 -- file comes from and what it costs. Nothing is decided here.
 
+local chat = require "chat.package"
 local fail = require "fail"
 local host = require "host"
 local cuda_emit = require "emit.cuda"
@@ -9,7 +10,7 @@ local recipe_module = require "recipe"
 local source = require "emit.source"
 
 -- The headers of the runtime that generated sources include; a package carries them, so that it compiles by itself.
-local runtime_headers = { "barrier.h", "commands.h", "error.h", "model.h", "step.h" }
+local runtime_headers = { "barrier.h", "chat_value.h", "commands.h", "error.h", "model.h", "step.h" }
 
 local dtype_names = { bytes = "DTYPE_BYTES", bf16 = "DTYPE_BF16", f32 = "DTYPE_F32" }
 
@@ -45,11 +46,12 @@ local function common_values(plan)
    }
 end
 
-local function package_values(plan)
-   local template_lines = plan.chat_template and escape.c_lines(plan.chat_template, 90) or false
+local function package_values(plan, templates)
+   local template_text = chat.default_text(plan.chat.templates)
    return {
       variants = plan.variants, tensor_lines = tensor_lines(plan), state_window = plan.state[1].window,
-      traces = plan.traces, eos = plan.generation.eos, chat_template_lines = template_lines,
+      traces = plan.traces, eos = plan.generation.eos, chat_template_lines = template_text and escape.c_lines(template_text, 90) or false, chat_templates = templates,
+      chat_template_table = chat.template_lines(templates), chat_token_table = chat.token_lines(plan.chat.tokens),
       c_string = escape.c_string, name = plan.name, architecture = plan.architecture, generator = plan.generator,
       layout = plan.layout, max_seq = plan.dimensions.max_seq, parameters = plan.totals.parameters,
       payload_bytes = plan.random_seed and plan.payload.bytes_sections or plan.payload.bytes,
@@ -88,7 +90,12 @@ local function emit(plan, recipe)
       end
       add("model.c", "model.c", common, { variants = true })
    end
-   add("package.c", "package.c", source.merged(common, package_values(plan)), {})
+   local templates = chat.sources(plan.chat.templates)
+   for _, item in ipairs(templates) do
+      local header = source.header(plan, "the chat template '" .. item.name .. "'")
+      files[#files + 1] = { path = "src/" .. item.file, text = header .. item.text, variants = false }
+   end
+   add("package.c", "package.c", source.merged(common, package_values(plan, templates)), {})
    add("main.c", "main.c", common, {})
    local headers = table.move(runtime_headers, 1, #runtime_headers, 1, {})
    if plan.cuda then

@@ -227,6 +227,19 @@ local function rename_tensors(gguf, architecture, settings)
 end
 
 -- read(file, options) -> checkpoint
+-- tokenizer.chat_template, and tokenizer.chat_template.NAME for the others.
+local function chat_templates(gguf)
+   local templates = {}
+   for _, key in ipairs(sorted_keys(gguf.values)) do
+      local name = key == "tokenizer.chat_template" and "default" or key:match("^tokenizer%.chat_template%.(.+)$")
+      if name then
+         local text = expect.string(gguf.path, key, gguf.values[key], "the file is damaged")
+         templates[#templates + 1] = { name = name, text = text, where = gguf.path .. ": " .. key }
+      end
+   end
+   return templates
+end
+
 return function(file)
    local gguf, files = parts.read(file)
    local path = gguf.path
@@ -252,7 +265,7 @@ return function(file)
       architecture = architecture.name, config = settings,
       tensors = rename_tensors(gguf, architecture, settings),
       generation = generation_of(gguf, settings),
-      chat_template = gguf.values["tokenizer.chat_template"],
+      chat_templates = chat_templates(gguf),
       files = {},
    }
    for i, part in ipairs(files) do checkpoint.files[i] = { name = part:path():match("[^/]*$"), file = part } end

@@ -140,7 +140,8 @@ return function(folder, options)
    local generation_file = folder .. "/generation_config.json"
    checkpoint.generation = config.clean(open.optional("generation_config.json") or {}, generation_file)
    config.check(checkpoint.generation, generation_file)
-   checkpoint.chat_template = chat_template(folder, open, checkpoint.tokenizer_config)
+   checkpoint.chat_templates = chat_template(folder, open, checkpoint.tokenizer_config)
+   checkpoint.special_tokens = open.optional("special_tokens_map.json")
 
    table.sort(files, function(a, b) return a.name < b.name end)
    checkpoint.files = files

@@ -129,6 +129,27 @@ static const char CHAT_TEMPLATE[] =
     ;
 // clang-format on
 
+// clang-format off
+void chat_template(struct chat_render *r);
+
+static const struct chat_template CHAT_TEMPLATES[] = {
+    {"default", chat_template},
+};
+
+static const struct chat_token CHAT_TOKENS[] = {
+    {"bos_token", "<s>"},
+    {"eos_token", "</s>"},
+    {"pad_token", "<pad>"},
+};
+
+static const struct chat_templates CHAT = {
+    .items = CHAT_TEMPLATES,
+    .count = 1,
+    .tokens = CHAT_TOKENS,
+    .token_count = 3,
+};
+// clang-format on
+
 #ifndef PACKAGE_NAME /* `lathe build` of a renamed package says the new one */
 #define PACKAGE_NAME "story"
 #endif
@@ -183,4 +204,5 @@ const struct model package_model = {
             .top_k = 50,
         },
     .chat_template = CHAT_TEMPLATE,
+    .chat = &CHAT,
 };

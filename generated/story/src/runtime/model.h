@@ -56,6 +56,25 @@ struct generation_defaults {
 };
 
 struct cuda_model;
+struct chat_render;
+
+/* A chat template, translated (chat.h). */
+struct chat_template {
+    const char *name; /* "default", "tool_use" ... */
+    void (*render)(struct chat_render *r);
+};
+
+/* A special token that templates may name. */
+struct chat_token {
+    const char *name, *text; /* "bos_token", "<s>" */
+};
+
+struct chat_templates {
+    const struct chat_template *items; /* [count] */
+    int32_t count;
+    const struct chat_token *tokens; /* [token_count] */
+    int32_t token_count;
+};
 
 struct model {
     const char *name;         /* the package's name */
@@ -92,7 +111,8 @@ struct model {
     int32_t trace_count;
 
     struct generation_defaults generation;
-    const char *chat_template; /* as the checkpoint has it, or NULL */
+    const char *chat_template;         /* the default one as the checkpoint has it, or NULL */
+    const struct chat_templates *chat; /* NULL: none */
 };
 
 /* The section called `name`, or NULL. */
