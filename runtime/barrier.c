@@ -7,6 +7,7 @@ void barrier_init(struct barrier *barrier, unsigned threads, unsigned spin_ns)
     atomic_init(&barrier->arrived, 0);
     atomic_init(&barrier->round, 0);
     atomic_init(&barrier->sleepers, 0);
+    atomic_init(&barrier->claimed, 0);
     barrier->threads = threads;
     barrier->spin_ns = spin_ns;
 }
@@ -20,8 +21,9 @@ void barrier_wait(struct barrier *barrier)
         word_wait(&barrier->round, round, &barrier->sleepers, barrier->spin_ns);
         return;
     }
-    /* The last to arrive. Nobody touches `arrived` again until the round has changed. */
+    /* The last to arrive. Nobody touches `arrived` and `claimed` again until the round has changed. */
     atomic_store_explicit(&barrier->arrived, 0, memory_order_relaxed);
+    atomic_store_explicit(&barrier->claimed, 0, memory_order_relaxed);
     atomic_fetch_add(&barrier->round, 1);
     word_wake(&barrier->round, &barrier->sleepers);
 }

@@ -11,12 +11,14 @@ struct barrier {
     atomic_uint sleepers;             /* threads asleep on `round` */
     unsigned threads;
     unsigned spin_ns; /* how long a thread spins before it sleeps */
+    _Alignas(64)
+        atomic_int claimed; /* units of work that threads have taken since the last round; kernels count here */
 };
 
 /* spin_ns: see pool_spin_ns; 0 when there are more threads than cores. */
 void barrier_init(struct barrier *barrier, unsigned threads, unsigned spin_ns);
 
-/* Returns when all `threads` have called it. Everything written before the call by any of them is visible
+/* Returns when all `threads` have called it, with `claimed` at 0 again. Everything written before the call by any of them is visible
    to all of them after it. The barrier may be used again at once. */
 void barrier_wait(struct barrier *barrier);
 

@@ -43,7 +43,10 @@ static const struct variant *choose_variant(const struct model *model, const cha
         int more = snprintf(names + length, sizeof names - length, "%s%s", length ? ", " : "", variant->name);
         length += more > 0 && (size_t)more < sizeof names - length ? (size_t)more : 0;
     }
-    if (wanted)
+    if (wanted && strcmp(wanted, "bf16") == 0 && strcmp(model->dtype, "bf16") != 0)
+        error_set(error, "--cpu bf16: it multiplies bfloat16 and \"%s\" holds %s; this package was built for %s",
+                  model->name, model->dtype, names);
+    else if (wanted)
         error_set(error, "--cpu %s: \"%s\" was built for %s", wanted, model->name, names);
     else
         error_set(error, "\"%s\" was built for %s, and this processor has none of them; build it for this machine",

@@ -41,7 +41,7 @@ struct state_group {
 
 /* The step compiled for one instruction set. Variants stand in order of preference, best first. */
 struct variant {
-    const char *name; /* "scalar", "avx2", "avx512" */
+    const char *name; /* "scalar", "avx2", "avx512", "bf16" */
     bool (*supported)(void);
     step_function *step;
 };

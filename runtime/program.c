@@ -40,7 +40,7 @@ static int common_table(struct program *program)
          .kind = OPTION_STRING,
          .target = &common->cpu,
          .value = "VARIANT",
-         .help = "instruction set to use: scalar, avx2 or avx512, as far as built (info lists them; the best "
+         .help = "instruction set to use: scalar, avx2, avx512 or bf16, as far as built (info lists them; the best "
                  "supported one otherwise)"},
         {.name = "threads",
          .letter = 't',

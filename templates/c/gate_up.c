@@ -17,29 +17,26 @@ void $name$(const struct step *step, const struct layer *layer, int thread)
 //% if bias then
     const float *gate_bias = vector(step, layer->gate_up_bias), *up_bias = gate_bias + INTERMEDIATE;
 //% end
-    struct span tiles = share(INTERMEDIATE_TILES, thread, step->threads);
+    struct normed in = normalise_rows(step, thread, NULL, step->rows, gain, $epsilon$);
 
-    for (int first = 0; first < step->rows; first += ROW_BLOCK) {
-        int rows = minimum(ROW_BLOCK, step->rows - first);
-        for (int r = 0; r < rows; r++)
-            own->scale[r] = normalise(a->residual[first + r], gain, HIDDEN, $epsilon$, own->input[r]);
-
-        for (int tile = tiles.begin; tile < tiles.end; tile++) {
-            float gates[ROW_BLOCK][TILE], ups[ROW_BLOCK][TILE];
-            int start = tile * TILE, outputs = $outputs$;
-            multiply_tile(gate + (size_t)start * HIDDEN, outputs, HIDDEN, own->input[0], HIDDEN, rows, gates);
-            multiply_tile(up + (size_t)start * HIDDEN, outputs, HIDDEN, own->input[0], HIDDEN, rows, ups);
-            for (int r = 0; r < rows; r++) {
-                f32x16 scale = splat(own->scale[r]);
+    for (struct work work = work_begin(step, INTERMEDIATE_TILES * blocks_of(step->rows)); work_next(&work);) {
+        struct unit unit = unit_of(&work, step->rows, gate, HIDDEN);
+        float gates[ROW_BLOCK][TILE], ups[ROW_BLOCK][TILE];
+        int start = unit.start, outputs = $outputs$;
+        const element *up_rows = up + (size_t)start * HIDDEN;
+        multiply_tile(gate + (size_t)start * HIDDEN, outputs, HIDDEN, in.input[unit.first], unit.rows, up_rows, own,
+                      gates);
+        multiply_tile(up_rows, outputs, HIDDEN, in.input[unit.first], unit.rows, unit.next, own, ups);
+        for (int r = 0; r < unit.rows; r++) {
+            f32x16 scale = splat(in.scale[unit.first + r]);
 //% if bias then
-                f32x16 g = multiply_add(load_f32(gates[r]), scale, load_some_f32(gate_bias + start, outputs));
-                f32x16 u = multiply_add(load_f32(ups[r]), scale, load_some_f32(up_bias + start, outputs));
+            f32x16 g = multiply_add(load_f32(gates[r]), scale, load_some_f32(gate_bias + start, outputs));
+            f32x16 u = multiply_add(load_f32(ups[r]), scale, load_some_f32(up_bias + start, outputs));
 //% else
-                f32x16 g = multiply(load_f32(gates[r]), scale);
-                f32x16 u = multiply(load_f32(ups[r]), scale);
+            f32x16 g = multiply(load_f32(gates[r]), scale);
+            f32x16 u = multiply(load_f32(ups[r]), scale);
 //% end
-                store_some(&a->gated[first + r][start], multiply($activation$(g), u), outputs);
-            }
+            store_some(&a->gated[unit.first + r][start], multiply($activation$(g), u), outputs);
         }
     }
 }

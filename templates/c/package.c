@@ -15,7 +15,11 @@ void step_model_$variant.name$(const struct step *step, int thread);
 
 static bool supports_$variant.name$(void)
 {
-    return $variant.test$;
+//%    for _, feature in ipairs(variant.features) do
+    if (!__builtin_cpu_supports("$feature$"))
+        return false;
+//%    end
+    return true;
 }
 //%    if variant.guard then
 #endif

@@ -1,14 +1,20 @@
-/* What every kernel of this package is written in: elements, 16-lane vectors, dot products in one fixed order.
+/* What every kernel of this package is written in: elements, 16-lane vectors, sums in one fixed order, work for threads.
  *
  * The order of every sum is part of the design: 16 lanes, lane i adds the elements i, i + 16, i + 32, ... in order,
  * then the lanes are added as a tree. It does not depend on how many rows a step has or which thread computes, so a
  * row's bits are the same alone and in a batch. Contraction is off (-ffp-contract=off); the only fused operations are
  * those written as multiply_add.
+//% if dtype == "bf16" then
+ *
+ * The variant `bf16` multiplies pairs of bfloat16 with one instruction: lane i adds the elements 2i and 2i + 1, then
+ * 2i + 32 and 2i + 33, ... That instruction rounds in its own way, so this variant has bits of its own.
+//% end
  */
 #ifndef PRELUDE_H
 #define PRELUDE_H
 
 #include <math.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 #if defined(__AVX2__)
@@ -52,10 +58,27 @@ typedef float f32x8 __attribute__((vector_size(32)));
 //% if dtype == "bf16" then
 /* Weights, keys, values, and what feeds a matrix product: bfloat16, the upper half of a float. */
 typedef uint16_t element;
+
+/* How many elements one lane of a product takes at a time. */
+#if defined(__AVX512BF16__)
+enum { PACK = 2 };
+#else
+enum { PACK = 1 };
+#endif
 //% else
 /* Weights, keys, values, and what feeds a matrix product: single precision in this package. */
 typedef float element;
+
+enum { PACK = 1 }; /* elements that one lane of a product takes at a time */
 //% end
+
+/* Memory that will be read soon, a line of it. */
+enum { LINE = 64 / sizeof(element) };
+
+INLINE void ask_for(const element *at)
+{
+    __builtin_prefetch(at, 0, 2);
+}
 
 INLINE f32x16 splat(float value)
 {
@@ -201,29 +224,188 @@ INLINE void store_some(element *to, f32x16 value, int count)
     memcpy(to, some, (size_t)count * sizeof *to);
 }
 
-/* Adds the 16 lanes: i and i + 8, then i and i + 4, and so on. */
-INLINE float sum_lanes(f32x16 value)
+/* What a product multiplies: 16 lanes of PACK elements. */
+enum { STRIDE = LANES * PACK };
+
+//% if dtype == "bf16" then
+#if defined(__AVX512BF16__)
+typedef __m512bh operand;
+
+INLINE operand load_operand(const element *from)
+{
+    operand result;
+    memcpy(&result, from, sizeof result);
+    return result;
+}
+
+/* The first `count` elements, the others zero. */
+INLINE operand load_some_operand(const element *from, int count)
+{
+    element some[LANES * PACK] = {0};
+    memcpy(some, from, (size_t)count * sizeof *some);
+    return load_operand(some);
+}
+
+/* What a product takes PACK of a lane, when it is copied first. */
+typedef element lane_element;
+
+INLINE operand load_copied(const lane_element *from)
+{
+    return load_operand(from);
+}
+
+INLINE operand load_some_copied(const lane_element *from, int count)
+{
+    return load_some_operand(from, count);
+}
+
+/* The same PACK elements in every lane. */
+INLINE operand splat_copied(const lane_element *from)
+{
+    int32_t pair;
+    memcpy(&pair, from, sizeof pair);
+    return (operand)_mm512_set1_epi32(pair);
+}
+
+INLINE float float_of_lane(lane_element value)
+{
+    return to_float(value);
+}
+
+/* Four lanes, to be moved as they are. */
+INLINE f32x4 load_four(const element *from)
+{
+    f32x4 result;
+    memcpy(&result, from, sizeof result);
+    return result;
+}
+
+/* Lane i: first[i] and second[i]. */
+INLINE operand load_beside(const element *first, const element *second)
+{
+    const __m512i order = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6,
+                                           21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+    __m256i low = _mm256_loadu_si256((const __m256i *)(const void *)first);
+    __m256i high = _mm256_loadu_si256((const __m256i *)(const void *)second);
+    return (operand)_mm512_permutexvar_epi16(order, _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1));
+}
+
+/* sum + a * b, as vdpbf16ps rounds it: one element of each pair after the other, denormals as zero. */
+INLINE f32x16 multiply_operands(operand a, operand b, f32x16 sum)
+{
+    sum.part[0] = (native_f32)_mm512_dpbf16_ps((__m512)sum.part[0], a, b);
+    return sum;
+}
+#else
+//% end
+typedef f32x16 operand;
+
+INLINE operand load_operand(const element *from)
+{
+    return load(from);
+}
+
+/* The first `count` elements, the others zero. */
+INLINE operand load_some_operand(const element *from, int count)
+{
+    return load_some(from, count);
+}
+
+/* What a product takes PACK of a lane, when it is copied first: floats. */
+typedef float lane_element;
+
+INLINE operand load_copied(const lane_element *from)
+{
+    return load_f32(from);
+}
+
+INLINE operand load_some_copied(const lane_element *from, int count)
+{
+    return load_some_f32(from, count);
+}
+
+/* The same PACK elements in every lane. */
+INLINE operand splat_copied(const lane_element *from)
+{
+    return splat(*from);
+}
+
+INLINE float float_of_lane(lane_element value)
+{
+    return value;
+}
+
+/* Four lanes. */
+INLINE f32x4 load_four(const element *from)
+{
+    return (f32x4){to_float(from[0]), to_float(from[1]), to_float(from[2]), to_float(from[3])};
+}
+
+/* Lane i: first[i]; there is no second one where PACK is 1. */
+INLINE operand load_beside(const element *first, const element *second)
+{
+    (void)second;
+    return load(first);
+}
+
+/* sum + a * b */
+INLINE f32x16 multiply_operands(operand a, operand b, f32x16 sum)
+{
+    return multiply_add(a, b, sum);
+}
+//% if dtype == "bf16" then
+#endif
+//% end
+
+INLINE void copy_lanes(const element *from, int count, lane_element *to)
+{
+    int i = 0;
+    for (; i + STRIDE <= count; i += STRIDE) {
+        operand lanes = load_operand(from + i);
+        memcpy(to + i, &lanes, sizeof lanes);
+    }
+    for (; i < count; i++)
+        to[i] = PACK == 2 ? (lane_element)from[i] : (lane_element)to_float(from[i]);
+}
+
+/* The sum of 16 lanes is a tree: i and i + 8, then i and i + 4, and so on. These are the first two levels. */
+INLINE f32x4 sum_to_four(f32x16 value)
 {
 #if defined(__AVX512F__)
     native_f32 all = value.part[0];
     f32x8 eight = __builtin_shufflevector(all, all, 0, 1, 2, 3, 4, 5, 6, 7) +
                   __builtin_shufflevector(all, all, 8, 9, 10, 11, 12, 13, 14, 15);
-    f32x4 four = __builtin_shufflevector(eight, eight, 0, 1, 2, 3) + __builtin_shufflevector(eight, eight, 4, 5, 6, 7);
+    return __builtin_shufflevector(eight, eight, 0, 1, 2, 3) + __builtin_shufflevector(eight, eight, 4, 5, 6, 7);
 #elif defined(__AVX2__)
     f32x8 eight = value.part[0] + value.part[1];
-    f32x4 four = __builtin_shufflevector(eight, eight, 0, 1, 2, 3) + __builtin_shufflevector(eight, eight, 4, 5, 6, 7);
+    return __builtin_shufflevector(eight, eight, 0, 1, 2, 3) + __builtin_shufflevector(eight, eight, 4, 5, 6, 7);
 #else
-    f32x4 four = (value.part[0] + value.part[2]) + (value.part[1] + value.part[3]);
+    return (value.part[0] + value.part[2]) + (value.part[1] + value.part[3]);
 #endif
+}
+
+INLINE float sum_lanes(f32x16 value)
+{
+    f32x4 four = sum_to_four(value);
     return (four[0] + four[2]) + (four[1] + four[3]);
+}
+
+/* The sums of four vectors, each as sum_lanes has it. */
+INLINE f32x4 sum_lanes_of_four(const f32x16 value[4])
+{
+    f32x4 a = sum_to_four(value[0]), b = sum_to_four(value[1]), c = sum_to_four(value[2]), d = sum_to_four(value[3]);
+    f32x4 ab = __builtin_shufflevector(a, b, 0, 1, 4, 5) + __builtin_shufflevector(a, b, 2, 3, 6, 7);
+    f32x4 cd = __builtin_shufflevector(c, d, 0, 1, 4, 5) + __builtin_shufflevector(c, d, 2, 3, 6, 7);
+    return __builtin_shufflevector(ab, cd, 0, 2, 4, 6) + __builtin_shufflevector(ab, cd, 1, 3, 5, 7);
 }
 
 INLINE float max_lanes(f32x16 value)
 {
     float lane[LANES];
     store_f32(lane, value);
-    for (int i = 1; i < LANES; i++)
-        lane[0] = lane[i] > lane[0] ? lane[i] : lane[0];
+    for (int half = LANES / 2; half > 0; half /= 2)
+        for (int i = 0; i < half; i++)
+            lane[i] = lane[i] > lane[i + half] ? lane[i] : lane[i + half];
     return lane[0];
 }
 
@@ -273,6 +455,50 @@ INLINE int minimum(int a, int b)
 INLINE int maximum(int a, int b)
 {
     return a > b ? a : b;
+}
+
+/* The units of a stage, dealt out to the threads as they come for more: runs of units, long ones first, so that a thread
+   whose core is busy elsewhere does fewer. Who computes a unit never shows in its bits. The barrier at the end of the
+   stage starts the count anew. */
+struct work {
+    struct barrier *barrier;
+    int units, threads;
+    int unit, end;           /* the run that is being worked on: units unit <= u < end */
+    int next_unit, next_end; /* the run after it, claimed early: a unit can see which one follows it */
+};
+
+INLINE void work_claim(struct work *work)
+{
+    int left = work->units - atomic_load_explicit(&work->barrier->claimed, memory_order_relaxed);
+    int run = maximum(1, left / (2 * work->threads));
+    work->next_unit = atomic_fetch_add_explicit(&work->barrier->claimed, run, memory_order_relaxed);
+    work->next_end = minimum(work->next_unit + run, work->units);
+}
+
+/* Goes to the first unit (after work_begin) or to the next; false when nothing is left for this thread. */
+INLINE bool work_next(struct work *work)
+{
+    if (++work->unit >= work->end) {
+        work->unit = work->next_unit;
+        work->end = work->next_end;
+    }
+    if (work->unit + 1 >= work->end && work->next_unit < work->units)
+        work_claim(work);
+    return work->unit < work->units;
+}
+
+INLINE struct work work_begin(const struct step *step, int units)
+{
+    struct work work = {.barrier = step->barrier, .units = units, .threads = step->threads};
+    work_claim(&work);
+    return work;
+}
+
+/* The unit that this thread does after the present one; -1: none. */
+INLINE int work_following(const struct work *work)
+{
+    int unit = work->unit + 1 < work->end ? work->unit + 1 : work->next_unit;
+    return unit < work->units ? unit : -1;
 }
 
 /* RMS norm, its first half: out = bf16(x * gain), and the factor 1 / sqrt(mean(x^2) + epsilon), which the caller

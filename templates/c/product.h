@@ -1,93 +1,205 @@
-/* Matrix products: tiles of TILE weight rows against a few input rows.
+/* Products: tiles of TILE weight rows against some input rows.
  *
  *                     input rows (tokens)
  *                     r0   r1   r2   r3
  *      weight row 0  [s ] [s ] [s ] [s ]     every s is one dot product over `depth`, kept in 16 lanes;
  *      weight row 1  [s ] [s ] [s ] [s ]     a block of them lives in registers, so that each load serves
- *      weight row 2  [s ] [s ] [s ] [s ]     several; fewer rows use a narrower block, with the same order of
- *      weight row 3  [s ] [s ] [s ] [s ]     additions within each s.
+ *      weight row 2  [s ] [s ] [s ] [s ]     several; its shape depends on how many rows there are, the order
+ *      weight row 3  [s ] [s ] [s ] [s ]     of additions within each s does not.
+ *
+ * Weights are read from the mapped file once, one row after the other, which is what memory is fastest at: few input
+ * rows use them on the way, more use a copy of a few weight rows in the nearest cache (as floats, if sums take floats).
  */
 #ifndef PRODUCT_H
 #define PRODUCT_H
 
 #include "prelude.h"
+#include "shapes.h"
 
 enum { TILE = 16 };
 
-/* How many dot products live in registers at a time: weight rows x input rows. */
+/* So many input rows at most use the weights in place. */
+enum { ROWS_IN_PLACE = PACK == 2 ? 8 : 2 };
+
+/* The block of dot products that fills the registers. */
 #if defined(__AVX512F__)
-enum { BLOCK_WEIGHTS = 4, BLOCK_ROWS = 4 };
+enum { BLOCK_WEIGHTS = 4, BLOCK_ROWS = 6 };
 #elif defined(__AVX2__)
-enum { BLOCK_WEIGHTS = 2, BLOCK_ROWS = 2 };
+enum { BLOCK_WEIGHTS = 4, BLOCK_ROWS = 1 };
 #else
 enum { BLOCK_WEIGHTS = 2, BLOCK_ROWS = 1 };
 #endif
-enum { WEIGHTS_FOR_ONE_ROW = 4 };
 
-/* One row is bound by memory: the weights two blocks ahead are asked for while this one is multiplied. (The processor's
-   own prefetchers lose the thread at the end of each short row; asking halves the time of a token.) */
-enum { BLOCKS_AHEAD = 2 };
+/* How far ahead memory is asked for. */
+enum { BYTES_AHEAD = 8192 };
 
 #define UNROLL _Pragma("GCC unroll 8")
 
-/* sums[r * TILE + w] = dot(weight row w, input row r) for `weights` weight rows (stride `depth`) and `rows` input rows;
-   both are constants where this is called, so that the sums stay in registers. (clang-format misreads UNROLL.) */
+/* sums[r * TILE] = dot(weight row, input row r) for `rows` input rows, a constant where this is called. What lies `ahead`
+   is asked for. (clang-format misreads UNROLL.) */
 // clang-format off
-INLINE void block(int weights, int rows, const element *weight, int depth, const element *input, int stride,
-                  float *sums)
+INLINE void multiply_row(int rows, const element *weight, int depth, const element *input, const element *ahead,
+                         float *sums)
 {
-    f32x16 sum[BLOCK_ROWS][WEIGHTS_FOR_ONE_ROW];
+    f32x16 sum[ROWS_IN_PLACE];
     UNROLL for (int r = 0; r < rows; r++)
-        UNROLL for (int w = 0; w < weights; w++)
-            sum[r][w] = splat(0.0f);
+        sum[r] = splat(0.0f);
     int k = 0;
-    for (; k + LANES <= depth; k += LANES) {
-        f32x16 input_lanes[BLOCK_ROWS];
+    for (; k + STRIDE <= depth; k += STRIDE) {
+        ask_for(ahead + k);
+        operand lanes = load_operand(weight + k);
         UNROLL for (int r = 0; r < rows; r++)
-            input_lanes[r] = load(input + (size_t)r * (size_t)stride + k);
-        UNROLL for (int w = 0; w < weights; w++) {
-            if (rows == 1)
-                __builtin_prefetch(weight + (size_t)(w + BLOCKS_AHEAD * weights) * (size_t)depth + k);
-            f32x16 weight_lanes = load(weight + (size_t)w * (size_t)depth + k);
-            UNROLL for (int r = 0; r < rows; r++)
-                sum[r][w] = multiply_add(weight_lanes, input_lanes[r], sum[r][w]);
-        }
+            sum[r] = multiply_operands(lanes, load_operand(input + (size_t)r * (size_t)depth + k), sum[r]);
     }
     if (k < depth) {
-        UNROLL for (int w = 0; w < weights; w++) {
-            f32x16 weight_lanes = load_some(weight + (size_t)w * (size_t)depth + k, depth - k);
-            UNROLL for (int r = 0; r < rows; r++)
-                sum[r][w] = multiply_add(weight_lanes, load_some(input + (size_t)r * (size_t)stride + k, depth - k),
-                                         sum[r][w]);
-        }
+        operand lanes = load_some_operand(weight + k, depth - k);
+        UNROLL for (int r = 0; r < rows; r++)
+            sum[r] = multiply_operands(lanes, load_some_operand(input + (size_t)r * (size_t)depth + k, depth - k),
+                                       sum[r]);
     }
     UNROLL for (int r = 0; r < rows; r++)
-        UNROLL for (int w = 0; w < weights; w++)
-            sums[r * TILE + w] = sum_lanes(sum[r][w]);
+        sums[r * TILE] = sum_lanes(sum[r]);
+}
+
+/* sums[r * TILE + w] = dot(weight row w, input row r) for BLOCK_WEIGHTS copied weight rows and `rows` input rows, a
+   constant where this is called. The first `asked` elements of what lies ahead are asked for. */
+INLINE void multiply_block(int rows, const lane_element *copy, int depth, const element *input, const element *ahead,
+                           int asked, float *sums)
+{
+    f32x16 sum[BLOCK_ROWS][BLOCK_WEIGHTS];
+    UNROLL for (int r = 0; r < rows; r++)
+        UNROLL for (int w = 0; w < BLOCK_WEIGHTS; w++)
+            sum[r][w] = splat(0.0f);
+    int k = 0;
+    for (; k + STRIDE <= depth; k += STRIDE) {
+        if (BLOCK_WEIGHTS * k < asked)
+            UNROLL for (int w = 0; w < BLOCK_WEIGHTS; w++)
+                ask_for(ahead + BLOCK_WEIGHTS * k + w * STRIDE);
+        operand lanes[BLOCK_WEIGHTS];
+        UNROLL for (int w = 0; w < BLOCK_WEIGHTS; w++)
+            lanes[w] = load_copied(copy + (size_t)w * (size_t)depth + k);
+        UNROLL for (int r = 0; r < rows; r++) {
+            operand input_lanes = load_operand(input + (size_t)r * (size_t)depth + k);
+            UNROLL for (int w = 0; w < BLOCK_WEIGHTS; w++)
+                sum[r][w] = multiply_operands(lanes[w], input_lanes, sum[r][w]);
+        }
+    }
+    if (k < depth)
+        UNROLL for (int w = 0; w < BLOCK_WEIGHTS; w++) {
+            operand lanes = load_some_copied(copy + (size_t)w * (size_t)depth + k, depth - k);
+            UNROLL for (int r = 0; r < rows; r++)
+                sum[r][w] = multiply_operands(lanes, load_some_operand(input + (size_t)r * (size_t)depth + k, depth - k),
+                                              sum[r][w]);
+        }
+    UNROLL for (int r = 0; r < rows; r++) {
+        if (BLOCK_WEIGHTS == 4) {
+            f32x4 four = sum_lanes_of_four(sum[r]);
+            memcpy(&sums[r * TILE], &four, sizeof four);
+        } else {
+            UNROLL for (int w = 0; w < BLOCK_WEIGHTS; w++)
+                sums[r * TILE + w] = sum_lanes(sum[r][w]);
+        }
+    }
 }
 // clang-format on
 
-/* sums[r][i] = dot(weight row i, input row r) over `depth`, for `outputs` <= TILE weight rows and `rows` input rows. */
-INLINE void multiply_tile(const element *weight, int outputs, int depth, const element *input, int stride, int rows,
-                          float (*sums)[TILE])
+/* One weight row, in place, against all input rows. */
+INLINE void multiply_in_place(const element *weight, int depth, const element *input, int rows, const element *ahead,
+                              float *sums)
 {
     int r = 0;
-    for (; r + BLOCK_ROWS <= rows && BLOCK_ROWS > 1; r += BLOCK_ROWS) {
-        const element *inputs = input + (size_t)r * (size_t)stride;
-        int w = 0;
-        for (; w + BLOCK_WEIGHTS <= outputs; w += BLOCK_WEIGHTS)
-            block(BLOCK_WEIGHTS, BLOCK_ROWS, weight + (size_t)w * (size_t)depth, depth, inputs, stride, &sums[r][w]);
-        for (; w < outputs; w++)
-            block(1, BLOCK_ROWS, weight + (size_t)w * (size_t)depth, depth, inputs, stride, &sums[r][w]);
+    for (; ROWS_IN_PLACE >= 8 && r + 8 <= rows; r += 8)
+        multiply_row(8, weight, depth, input + (size_t)r * (size_t)depth, ahead, sums + r * TILE);
+    for (; ROWS_IN_PLACE >= 4 && r + 4 <= rows; r += 4)
+        multiply_row(4, weight, depth, input + (size_t)r * (size_t)depth, ahead, sums + r * TILE);
+    for (; r + 2 <= rows; r += 2)
+        multiply_row(2, weight, depth, input + (size_t)r * (size_t)depth, ahead, sums + r * TILE);
+    for (; r < rows; r++)
+        multiply_row(1, weight, depth, input + (size_t)r * (size_t)depth, ahead, sums + r * TILE);
+}
+
+/* BLOCK_WEIGHTS weight rows, copied, against all input rows. What lies ahead (as much again) is asked for in equal parts,
+   one with each block. */
+INLINE void multiply_copied(const element *weight, int depth, const element *input, int rows, const element *ahead,
+                            lane_element *copy, float *sums)
+{
+    int blocks = (rows + BLOCK_ROWS - 1) / BLOCK_ROWS, whole = BLOCK_WEIGHTS * depth;
+    int part = (whole / blocks / STRIDE + 1) * STRIDE, asked = 0, r = 0;
+    copy_lanes(weight, whole, copy);
+    for (; r + BLOCK_ROWS <= rows; r += BLOCK_ROWS, asked += part)
+        multiply_block(BLOCK_ROWS, copy, depth, input + (size_t)r * (size_t)depth, ahead + asked, part,
+                       sums + r * TILE);
+    for (; BLOCK_ROWS > 2 && r + 2 <= rows; r += 2)
+        multiply_block(2, copy, depth, input + (size_t)r * (size_t)depth, ahead + asked, part, sums + r * TILE);
+    for (; r < rows; r++)
+        multiply_block(1, copy, depth, input + (size_t)r * (size_t)depth, ahead + asked, part, sums + r * TILE);
+}
+
+/* sums[r][i] = dot(weight row i, input row r) over `depth`, for `outputs` <= TILE weight rows and `rows` input rows.
+   next: the weight rows that this thread takes after these. own: the thread's. */
+INLINE void multiply_tile(const element *weight, int outputs, int depth, const element *input, int rows,
+                          const element *next, struct scratch *own, float (*sums)[TILE])
+{
+    int w = 0, rows_ahead = BYTES_AHEAD / (int)(sizeof *weight * (size_t)depth) + 1;
+    if (rows > ROWS_IN_PLACE)
+        for (; w + BLOCK_WEIGHTS <= outputs; w += BLOCK_WEIGHTS) {
+            const element *ahead =
+                w + BLOCK_WEIGHTS < outputs ? weight + (size_t)(w + BLOCK_WEIGHTS) * (size_t)depth : next;
+            multiply_copied(weight + (size_t)w * (size_t)depth, depth, input, rows, ahead, (lane_element *)own->copy,
+                            &sums[0][w]);
+        }
+    for (; w < outputs; w++) {
+        int later = w + rows_ahead;
+        const element *ahead =
+            later < outputs ? weight + (size_t)later * (size_t)depth : next + (size_t)(later - outputs) * (size_t)depth;
+        multiply_in_place(weight + (size_t)w * (size_t)depth, depth, input, rows, ahead, &sums[0][w]);
     }
-    for (; r < rows; r++) {
-        const element *inputs = input + (size_t)r * (size_t)stride;
-        int w = 0;
-        for (; w + WEIGHTS_FOR_ONE_ROW <= outputs; w += WEIGHTS_FOR_ONE_ROW)
-            block(WEIGHTS_FOR_ONE_ROW, 1, weight + (size_t)w * (size_t)depth, depth, inputs, stride, &sums[r][w]);
-        for (; w < outputs; w++)
-            block(1, 1, weight + (size_t)w * (size_t)depth, depth, inputs, stride, &sums[r][w]);
-    }
+}
+
+/* A unit of a product's work: a tile of weight rows against at most ROW_BLOCK input rows. */
+struct unit {
+    int start;           /* the first of the tile's weight rows */
+    int first, rows;     /* input rows */
+    const element *next; /* the weight rows of the thread's next unit, or its own */
+};
+
+INLINE int blocks_of(int rows)
+{
+    return (rows + ROW_BLOCK - 1) / ROW_BLOCK;
+}
+
+/* Units of one tile follow each other, so that a thread reads its weights from memory once. */
+INLINE struct unit unit_of(const struct work *work, int rows, const element *weight, int depth)
+{
+    int blocks = blocks_of(rows), following = work_following(work);
+    struct unit unit = {.start = work->unit / blocks * TILE, .first = work->unit % blocks * ROW_BLOCK};
+    unit.rows = minimum(ROW_BLOCK, rows - unit.first);
+    unit.next = weight + (size_t)((following < 0 ? work->unit : following) / blocks * TILE) * (size_t)depth;
+    return unit;
+}
+
+/* Normalised input rows and the factors of their norms. */
+struct normed {
+    element (*input)[HIDDEN];
+    const float *scale;
+};
+
+/* The rows `which` (NULL: 0, 1, ...) of the residual stream, normalised. A few are made by each thread for itself, more
+   by all together, which costs a barrier. */
+INLINE struct normed normalise_rows(const struct step *step, int thread, const int32_t *which, int rows,
+                                    const float *gain, float epsilon)
+{
+    struct activations *a = activations(step);
+    struct scratch *own = scratch(step, thread);
+    bool alone = rows <= FEW_ROWS;
+    struct span mine = alone ? (struct span){0, rows} : share(rows, thread, step->threads);
+    element(*input)[HIDDEN] = alone ? own->input : a->normed;
+    float *scale = alone ? own->scale : a->scale;
+    for (int r = mine.begin; r < mine.end; r++)
+        scale[r] = normalise(a->residual[which ? which[r] : r], gain, HIDDEN, epsilon, input[r]);
+    if (!alone)
+        barrier_wait(step->barrier);
+    return (struct normed){input, scale};
 }
 
 #endif

@@ -16,6 +16,13 @@ enum {
 #define $offset.name$ UINT64_C($offset.value$)
 //% end
 
+/* Attention over some positions, for the query heads of one key/value head: value = sum(p v), relative to the maximum. */
+struct partial {
+    float maximum[HEADS / KV_HEADS];
+    float sum[HEADS / KV_HEADS];
+    float value[HEADS / KV_HEADS][HEAD_DIM];
+};
+
 /* What a step computes on its way, for all its rows; the stages read and write these. */
 struct activations {
 //% for _, line in ipairs(buffer_lines) do
@@ -25,8 +32,10 @@ struct activations {
 
 /* A thread's own memory. */
 struct scratch {
-    element input[ROW_BLOCK][HIDDEN]; /* normalised rows, before a product */
-    float scale[ROW_BLOCK];           /* the factors of their norms */
+    element input[FEW_ROWS][HIDDEN];          /* normalised rows, before a product */
+    float scale[FEW_ROWS];                    /* the factors of their norms */
+    _Alignas(64) float copy[4 * DEEPEST];     /* weight rows, as a product takes them */
+    _Alignas(64) float keys[HEAD_DIM * LEAF]; /* keys of a leaf of the attention, turned */
 };
 
 /* Where one layer's weights lie in the payload, in bytes. */

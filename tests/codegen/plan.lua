@@ -133,9 +133,9 @@ function tests.lengths_and_rows_and_pages()
    check.equal(plan_of("llama-text").dimensions.max_seq, 128)
    check.equal(plan_of("llama-text", { max_seq = 100 }).dimensions.max_seq, 100)
    check.fails(function() plan_of("llama-text", { max_seq = 129 }) end, "--max-seq", "128", "129")
-   for _, rows in ipairs { 1, 20, 63, 64, 65, 65536 } do
+   for _, rows in ipairs { 1, 20, 95, 96, 97, 65536 } do
       local d = plan_of("llama-text", { max_rows = rows }).dimensions
-      check.equal({ d.max_rows, d.row_block }, { rows, math.min(rows, 64) })
+      check.equal({ d.max_rows, d.row_block }, { rows, math.min(rows, 96) })
    end
    for _, page in ipairs { 16, 64, 1024 } do
       local plan = plan_of("llama-text", { page = page })

@@ -26,25 +26,32 @@ static void build_all(void)
                              packages[i].dtype, NULL));
 }
 
-/* The hash of all the logits of the fixture's prompt, as `score --json` prints it; "" if it refuses (`may_refuse`). */
-static const char *logits_hash(int package, const char *option, const char *value, const char *flag, bool may_refuse)
+/* The hash of all the logits of the fixture's prompt, as `score --json` prints it. `cpu`, the option and the flag may be
+   NULL. */
+static const char *hash_of(int package, const char *cpu, const char *option, const char *value, const char *flag)
 {
     struct fixture fixture;
     struct process_result result;
     fixture_load(&fixture, packages[package].fixture);
     char *ids = ids_text(fixture.prompt.id, fixture.prompt.count);
-    const char *arguments[] = {programs[package], "score", "--ids", ids, "--json", option, value, flag, NULL};
-    process_run(&result, NULL, arguments);
-    const char *hash = "";
-    if (result.status != 0) {
-        ck_assert_msg(may_refuse, "%s score %s %s: %s", programs[package], option ? option : "", value ? value : "",
-                      result.err);
-    } else {
-        cJSON *json = json_parse(result.out, "score --json");
-        hash = text("%s", json_member(json, "logits_hash", "score --json")->valuestring);
-        ck_assert_msg(strlen(hash) >= 16, "logits_hash is '%s'", hash);
-        cJSON_Delete(json);
+    const char *arguments[12] = {programs[package], "score", "--ids", ids, "--json"};
+    int count = 5;
+    if (cpu) {
+        arguments[count++] = "--cpu";
+        arguments[count++] = cpu;
     }
+    if (option) {
+        arguments[count++] = option;
+        arguments[count++] = value;
+    }
+    arguments[count] = flag;
+    process_run(&result, NULL, arguments);
+    ck_assert_msg(result.status == 0, "%s score --cpu %s %s %s: %s", programs[package], cpu ? cpu : "",
+                  option ? option : "", value ? value : "", result.err);
+    cJSON *json = json_parse(result.out, "score --json");
+    const char *hash = text("%s", json_member(json, "logits_hash", "score --json")->valuestring);
+    ck_assert_msg(strlen(hash) >= 16, "logits_hash is '%s'", hash);
+    cJSON_Delete(json);
     free(ids);
     process_free(&result);
     fixture_free(&fixture);
@@ -54,10 +61,10 @@ static const char *logits_hash(int package, const char *option, const char *valu
 /* The same bits with each of the option's values, and `flag` if it is not NULL. */
 static void expect_same(int package, const char *option, const char *const *values, int count, const char *flag)
 {
-    const char *plain = logits_hash(package, NULL, NULL, NULL, false);
+    const char *plain = hash_of(package, NULL, NULL, NULL, NULL);
     printf("%-15s %-12s plain %.16s", packages[package].fixture, flag ? flag : option, plain);
     for (int i = 0; i < count; i++) {
-        const char *hash = logits_hash(package, option, values[i], flag, false);
+        const char *hash = hash_of(package, NULL, option, values[i], flag);
         printf("  %s %s", values[i], strcmp(hash, plain) == 0 ? "same" : "DIFFERS");
         fflush(stdout);
         ck_assert_msg(strcmp(hash, plain) == 0, "%s: %s %s changes the logits (%s, plain %s)",
@@ -95,17 +102,52 @@ START_TEST(on_several_threads)
 }
 END_TEST
 
-/* Instruction sets may round differently: the bits are printed, not compared. */
-START_TEST(instruction_sets_run)
+/* Each instruction set has its own bits (avx2 and avx512 the same), and the same in every chunking, beside any rows and on
+   any number of threads. */
+START_TEST(each_instruction_set)
 {
-    static const char *const variants[] = {"scalar", "avx2", "avx512", "bf16"};
-    printf("%-15s --cpu        ", packages[_i].fixture);
-    for (int i = 0; i < 4; i++) {
-        const char *hash = logits_hash(_i, "--cpu", variants[i], NULL, i > 0);
-        printf(" %s %.16s", variants[i], hash[0] ? hash : "(not here)");
+    static const char *const options[][3] = {
+        {"--chunk", "1", NULL},   {"--chunk", "7", NULL},           {"--chunk", "20", NULL},
+        {"--threads", "3", NULL}, {"--batch", "9", "--neighbours"}, {"--batch", "32", NULL},
+    };
+    const char *names[MOST_VARIANTS];
+    char hashes[MOST_VARIANTS][32];
+    int count = package_variants(programs[_i], names);
+    bool has_bf16 = false;
+    for (int v = 0; v < count; v++) {
+        snprintf(hashes[v], sizeof hashes[v], "%s", hash_of(_i, names[v], NULL, NULL, NULL));
+        printf("%-15s --cpu %-7s plain %.16s", packages[_i].fixture, names[v], hashes[v]);
+        for (size_t i = 0; i < sizeof options / sizeof *options; i++) {
+            const char *hash = hash_of(_i, names[v], options[i][0], options[i][1], options[i][2]);
+            printf("  %s %s %s", options[i][0], options[i][1], strcmp(hash, hashes[v]) == 0 ? "same" : "DIFFERS");
+            fflush(stdout);
+            ck_assert_msg(strcmp(hash, hashes[v]) == 0, "%s: --cpu %s %s %s changes the logits (%s, plain %s)",
+                          packages[_i].fixture, names[v], options[i][0], options[i][1], hash, hashes[v]);
+        }
+        printf("\n");
+        has_bf16 |= strcmp(names[v], "bf16") == 0;
+        if (v > 0 && strcmp(names[v], "avx2") == 0 && strcmp(names[v - 1], "avx512") == 0)
+            ck_assert_str_eq(hashes[v], hashes[v - 1]);
     }
-    printf("\n");
     fflush(stdout);
+    ck_assert_msg(!has_bf16 || strcmp(packages[_i].dtype, "bf16") == 0, "an f32 package multiplies bfloat16");
+    ck_assert_str_eq(hashes[0], hash_of(_i, NULL, NULL, NULL, NULL)); /* the best one is the default */
+}
+END_TEST
+
+/* Only bf16 packages have the instruction set that multiplies bfloat16. */
+START_TEST(bf16_is_for_bf16_packages)
+{
+    struct process_result result;
+    for (size_t i = 0; i < PACKAGES; i++) {
+        if (strcmp(packages[i].dtype, "bf16") == 0)
+            continue;
+        process(&result, programs[i], "score", "--ids", "1,2,3", "--cpu", "bf16", NULL);
+        ck_assert_int_eq(result.status, 1);
+        ck_assert_msg(strstr(result.err, "--cpu bf16: it multiplies bfloat16") && strstr(result.err, "holds f32"), "%s",
+                      result.err);
+        process_free(&result);
+    }
 }
 END_TEST
 
@@ -115,9 +157,8 @@ START_TEST(hash_depends_on_the_logits)
     struct process_result result;
     process_ok(&result, programs[0], "score", "--ids", "5,6,7,8", "--json", NULL);
     cJSON *json = json_parse(result.out, "score --json");
-    ck_assert_str_ne(json_member(json, "logits_hash", "score --json")->valuestring,
-                     logits_hash(0, NULL, NULL, NULL, false));
-    ck_assert_str_ne(logits_hash(1, NULL, NULL, NULL, false), logits_hash(0, NULL, NULL, NULL, false));
+    ck_assert_str_ne(json_member(json, "logits_hash", "score --json")->valuestring, hash_of(0, NULL, NULL, NULL, NULL));
+    ck_assert_str_ne(hash_of(1, NULL, NULL, NULL, NULL), hash_of(0, NULL, NULL, NULL, NULL));
     cJSON_Delete(json);
     process_free(&result);
 }
@@ -174,7 +215,8 @@ int main(void)
     tcase_add_loop_test(bits, beside_random_sequences, 0, PACKAGES);
     tcase_add_loop_test(bits, in_chunks, 0, PACKAGES);
     tcase_add_loop_test(bits, on_several_threads, 0, PACKAGES);
-    tcase_add_loop_test(bits, instruction_sets_run, 0, PACKAGES);
+    tcase_add_loop_test(bits, each_instruction_set, 0, PACKAGES);
+    tcase_add_test(bits, bf16_is_for_bf16_packages);
     tcase_add_test(bits, hash_depends_on_the_logits);
     tcase_add_loop_test(bits, decoding_agrees_with_scoring, 0, PACKAGES);
     suite_add_tcase(suite, bits);

@@ -13,13 +13,13 @@
 
 static const double tolerance_bf16 = 1e-2, tolerance_f32 = 2e-5;
 
-/* The logits of every position of the prompt, from `score`. */
-static void score(struct npy *logits, const char *program, const struct fixture *fixture)
+/* The logits of every position of the prompt, from `score`, on the best instruction set or on `cpu`. */
+static void score(struct npy *logits, const char *program, const char *cpu, const struct fixture *fixture)
 {
     struct process_result result;
     const char *file = text("%s.npy", program);
     char *ids = ids_text(fixture->prompt.id, fixture->prompt.count);
-    process_ok(&result, program, "score", "--ids", ids, "--logits", file, "--json", NULL);
+    process_ok(&result, program, "score", "--ids", ids, "--logits", file, "--json", cpu ? "--cpu" : NULL, cpu, NULL);
     process_free(&result);
     free(ids);
     npy_read(logits, file);
@@ -29,11 +29,11 @@ static void score(struct npy *logits, const char *program, const struct fixture 
 }
 
 /* The error over all the reference's rows together; *worst: of the worst single row. */
-static double logits_error(const char *program, const struct fixture *fixture, double *worst)
+static double logits_error(const char *program, const char *cpu, const struct fixture *fixture, double *worst)
 {
     struct npy logits;
     size_t columns = fixture->logits.columns, count = fixture->positions.count;
-    score(&logits, program, fixture);
+    score(&logits, program, cpu, fixture);
     float *rows = malloc(count * columns * sizeof *rows);
     ck_assert_ptr_nonnull(rows);
     *worst = 0;
@@ -45,6 +45,22 @@ static double logits_error(const char *program, const struct fixture *fixture, d
     free(rows);
     npy_free(&logits);
     return error;
+}
+
+/* Every instruction set that this processor has, against the reference. */
+static void every_variant(const char *program, const struct fixture *fixture, double tolerance)
+{
+    const char *names[MOST_VARIANTS];
+    int count = package_variants(program, names);
+    printf("%-15s %s", "", tolerance == tolerance_f32 ? "f32 " : "bf16");
+    for (int v = 0; v < count; v++) {
+        double worst, error = logits_error(program, names[v], fixture, &worst);
+        printf("  %s %.2e", names[v], error);
+        ck_assert_msg(error <= tolerance, "%s: --cpu %s: logits differ by %.3e, at most %.0e allowed", fixture->name,
+                      names[v], error, tolerance);
+    }
+    printf("\n");
+    fflush(stdout);
 }
 
 /* Runs the greedy prompt; returns how many tokens agree with the reference before the first that does not. */
@@ -73,7 +89,8 @@ START_TEST(agrees_with_transformers)
     const char *f32 = lathe_build(fixture.folder, temporary_path("%s-f32", fixture.name), "--dtype", "f32", NULL);
     const char *bf16 = lathe_build(fixture.folder, temporary_path("%s-bf16", fixture.name), NULL);
     double worst_f32, worst_bf16;
-    double error_f32 = logits_error(f32, &fixture, &worst_f32), error_bf16 = logits_error(bf16, &fixture, &worst_bf16);
+    double error_f32 = logits_error(f32, NULL, &fixture, &worst_f32);
+    double error_bf16 = logits_error(bf16, NULL, &fixture, &worst_bf16);
     size_t same = greedy_agreement(f32, &fixture), same_bf16 = greedy_agreement(bf16, &fixture);
     double estimate = json_member(fixture.json, "bf16_estimate", fixture.name)->valuedouble;
     printf("%-15s f32 error %.2e (worst row %.2e)  bf16 error %.2e (worst row %.2e, estimated %.2e)  "
@@ -85,6 +102,8 @@ START_TEST(agrees_with_transformers)
     ck_assert_msg(same == fixture.greedy.count, "%s: greedy token %zu differs (f32)", fixture.name, same);
     ck_assert_msg(error_bf16 <= tolerance_bf16, "%s: bf16 logits differ by %.3e, at most %.0e allowed", fixture.name,
                   error_bf16, tolerance_bf16);
+    every_variant(f32, &fixture, tolerance_f32);
+    every_variant(bf16, &fixture, tolerance_bf16);
     fixture_free(&fixture);
 }
 END_TEST
@@ -115,7 +134,7 @@ START_TEST(key_styles_mean_the_same)
     struct fixture fixture;
     fixture_load(&fixture, "llama-llama3");
     const char *plain = lathe_build(fixture.folder, temporary_path("plain/llama3"), "--thin", NULL);
-    double worst, error = logits_error(plain, &fixture, &worst);
+    double worst, error = logits_error(plain, NULL, &fixture, &worst);
     for (int i = 0; i < 2; i++) {
         const char *model = temporary_path("llama-llama3");
         if (!file_exists(model))
@@ -127,7 +146,7 @@ START_TEST(key_styles_mean_the_same)
         struct process_result result;
         process_ok(&result, "cmp", weights, temporary_path("plain/llama3/weights.bin"), NULL);
         process_free(&result);
-        double other_error = logits_error(other, &fixture, &worst);
+        double other_error = logits_error(other, NULL, &fixture, &worst);
         ck_assert_msg(other_error == error, "%s gives other logits than config.json", styles[i]);
     }
     fixture_free(&fixture);

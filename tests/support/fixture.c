@@ -115,3 +115,26 @@ const char *lathe_build(const char *model, const char *output, ...)
     process_free(&result);
     return executable(output);
 }
+
+int package_variants(const char *program, const char *names[MOST_VARIANTS])
+{
+    static char kept[MOST_VARIANTS][32];
+    struct process_result result;
+    int count = 0;
+    process_ok(&result, program, "info", "--json", NULL);
+    cJSON *json = json_parse(result.out, "info --json");
+    const cJSON *variant, *variants = json_member(json, "variants", "info --json");
+    cJSON_ArrayForEach(variant, variants)
+    {
+        if (!cJSON_IsTrue(json_member(variant, "supported", "info --json")))
+            continue;
+        ck_assert_int_lt(count, MOST_VARIANTS);
+        snprintf(kept[count], sizeof kept[count], "%s", json_member(variant, "name", "info --json")->valuestring);
+        names[count] = kept[count];
+        count++;
+    }
+    cJSON_Delete(json);
+    process_free(&result);
+    ck_assert_int_ge(count, 1);
+    return count;
+}

@@ -8,19 +8,33 @@ local kernels = require "plan.kernels"
 local weights = require "plan.weights"
 
 local element_bytes = { bf16 = 2, f32 = 4 }
-local TILE, ROW_BLOCK = 16, 64
+local TILE, ROW_BLOCK, FEW_ROWS, LEAF = 16, 96, 8, 64
 
 local function ceil_div(a, b) return (a + b - 1) // b end
 
--- The instruction sets that each kernel is compiled for, best first. The sources are the same; only flags differ.
-local variants = {
-   { name = "avx512", guard = "defined(__x86_64__)", flags = { "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl",
-     "-mavx2", "-mfma" }, test = '__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&\n           '
-     .. '__builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl")' },
-   { name = "avx2", guard = "defined(__x86_64__)", flags = { "-mavx2", "-mfma" },
-     test = '__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")' },
-   { name = "scalar", flags = {}, test = "true" },
-}
+-- The instruction sets that each kernel is compiled for, best first. The sources are the same; only flags differ. `bf16`
+-- multiplies pairs of bfloat16, which packages of other dtypes do not have.
+local function variants_of(dtype)
+   local avx512 = { "avx512f", "avx512bw", "avx512dq", "avx512vl" }
+   local function x86(name, features, implied)
+      local flags = {}
+      for _, list in ipairs { features, implied } do
+         for _, feature in ipairs(list) do flags[#flags + 1] = "-m" .. feature end
+      end
+      return { name = name, guard = "defined(__x86_64__)", flags = flags, features = features }
+   end
+   local list = {
+      x86("avx512", avx512, { "avx2", "fma" }),
+      x86("avx2", { "avx2", "fma" }, {}),
+      { name = "scalar", flags = {}, features = {} },
+   }
+   if dtype == "bf16" then
+      local features = table.move(avx512, 1, #avx512, 1, {})
+      features[#features + 1] = "avx512bf16"
+      table.insert(list, 1, x86("bf16", features, { "avx2", "fma" }))
+   end
+   return list
+end
 
 -- All layers must agree in the dimensions that the buffers and pages are made of.
 local function common_dimensions(description)
@@ -67,9 +81,14 @@ local function constants_of(d)
       { name = "INTERMEDIATE", value = d.intermediate, comment = "width of the MLP" },
       { name = "MAX_ROWS", value = d.max_rows, comment = "rows of one step" },
       { name = "ROW_BLOCK", value = d.row_block, comment = "rows that go through a product together" },
+      { name = "FEW_ROWS", value = FEW_ROWS, comment = "rows that are too few to be shared out among threads" },
+      { name = "DEEPEST", value = math.max(d.hidden, d.query, d.intermediate), comment = "columns of the widest matrix" },
       { name = "PAGE", value = d.page, comment = "positions of one state page" },
       { name = "HEAD_ELEMENTS", value = 2 * d.page * d.head_dim, comment = "keys and values of one head in a page" },
       { name = "VALUE_OFFSET", value = d.page * d.head_dim, comment = "from a key to its value" },
+      { name = "LEAF", value = LEAF, comment = "positions that the attention takes together" },
+      { name = "PARTIALS", value = d.kv_heads * math.max(256, ceil_div(d.max_seq, LEAF)),
+        comment = "leaves of few rows, all heads, that can be kept" },
       { name = "QKV_TILES", value = ceil_div(d.qkv, TILE), comment = "tiles of 16 weight rows: of queries, keys and values" },
       { name = "HIDDEN_TILES", value = ceil_div(d.hidden, TILE), comment = "of the products that end in the residual stream" },
       { name = "INTERMEDIATE_TILES", value = ceil_div(d.intermediate, TILE), comment = "of gate and up, each" },
@@ -80,9 +99,13 @@ end
 local function buffers_of(rotaries)
    local buffers = {
       { type = "float", name = "residual", shape = "[MAX_ROWS][HIDDEN]", comment = "the residual stream" },
+      { type = "element", name = "normed", shape = "[MAX_ROWS][HIDDEN]", comment = "normalised, before a product" },
+      { type = "float", name = "scale", shape = "[MAX_ROWS]", comment = "the factors of their norms" },
       { type = "float", name = "qkv", shape = "[MAX_ROWS][QKV]", comment = "before rope" },
       { type = "element", name = "query", shape = "[MAX_ROWS][QUERY]", comment = "after rope" },
       { type = "element", name = "attention", shape = "[MAX_ROWS][QUERY]", comment = "what the heads gathered" },
+      { type = "struct partial", name = "partials", shape = "[PARTIALS]", comment = "of few rows' leaves" },
+      { type = "atomic_int", name = "finished", shape = "[FEW_ROWS * KV_HEADS]", comment = "leaves of each row and head" },
       { type = "element", name = "gated", shape = "[MAX_ROWS][INTERMEDIATE]", comment = "activation(gate) * up" },
    }
    for _, rotary in ipairs(rotaries) do
@@ -191,7 +214,7 @@ local function make_plan(description, recipe, name, tokenizer_bytes)
       name = name, architecture = description.architecture, family = description.family, dtype = recipe.dtype,
       dimensions = dimensions, constants = constants_of(dimensions), buffers = buffers_of(rotaries), rotaries = rotaries,
       kernels = all, runs = runs_of(layer_stages), payload = payload, layer_fields = used_fields(payload.layers),
-      traces = traces, variants = variants,
+      traces = traces, variants = variants_of(recipe.dtype),
       state = { { name = "attention", kind = "paged", bytes_per_token = token_bytes, page = recipe.page,
                   page_bytes = token_bytes * recipe.page, window = window == math.huge and 0 or window } },
       random_seed = recipe.random_weights,

@@ -11,18 +11,17 @@ enum { DEPTH = QUERY };
 void attention_output(const struct step *step, const struct layer *layer, int thread)
 {
     struct activations *a = activations(step);
+    struct scratch *own = scratch(step, thread);
     const element *weight = matrix(step, layer->attention_output);
-    struct span tiles = share(HIDDEN_TILES, thread, step->threads);
 
-    for (int first = 0; first < step->rows; first += ROW_BLOCK) {
-        int rows = minimum(ROW_BLOCK, step->rows - first);
-        for (int tile = tiles.begin; tile < tiles.end; tile++) {
-            float sums[ROW_BLOCK][TILE];
-            int start = tile * TILE, outputs = TILE;
-            multiply_tile(weight + (size_t)start * DEPTH, outputs, DEPTH, a->attention[first], DEPTH, rows, sums);
-            for (int r = 0; r < rows; r++)
-                for (int i = 0; i < outputs; i++)
-                    a->residual[first + r][start + i] += sums[r][i];
-        }
+    for (struct work work = work_begin(step, HIDDEN_TILES * blocks_of(step->rows)); work_next(&work);) {
+        struct unit unit = unit_of(&work, step->rows, weight, DEPTH);
+        float sums[ROW_BLOCK][TILE];
+        int start = unit.start, outputs = TILE;
+        const element *input = a->attention[unit.first];
+        multiply_tile(weight + (size_t)start * DEPTH, outputs, DEPTH, input, unit.rows, unit.next, own, sums);
+        for (int r = 0; r < unit.rows; r++)
+            for (int i = 0; i < outputs; i++)
+                a->residual[unit.first + r][start + i] += sums[r][i];
     }
 }

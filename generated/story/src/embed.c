@@ -23,6 +23,8 @@ void embed(const struct step *step, int thread)
     const element *table = matrix(step, EMBEDDING_OFFSET);
     struct span rows = share(step->rows, thread, step->threads);
 
+    if (thread == 0)
+        memset(a->finished, 0, sizeof a->finished);
     for (int row = rows.begin; row < rows.end; row++) {
         const element *embedding = table + (size_t)step->row[row].token * HIDDEN;
         for (int i = 0; i < HIDDEN; i++)

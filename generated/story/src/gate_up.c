@@ -17,24 +17,21 @@ void gate_up(const struct step *step, const struct layer *layer, int thread)
     struct scratch *own = scratch(step, thread);
     const float *gain = vector(step, layer->mlp_norm);
     const element *gate = matrix(step, layer->gate_up), *up = gate + (size_t)INTERMEDIATE * HIDDEN;
-    struct span tiles = share(INTERMEDIATE_TILES, thread, step->threads);
+    struct normed in = normalise_rows(step, thread, NULL, step->rows, gain, 1e-05f);
 
-    for (int first = 0; first < step->rows; first += ROW_BLOCK) {
-        int rows = minimum(ROW_BLOCK, step->rows - first);
-        for (int r = 0; r < rows; r++)
-            own->scale[r] = normalise(a->residual[first + r], gain, HIDDEN, 1e-05f, own->input[r]);
-
-        for (int tile = tiles.begin; tile < tiles.end; tile++) {
-            float gates[ROW_BLOCK][TILE], ups[ROW_BLOCK][TILE];
-            int start = tile * TILE, outputs = TILE;
-            multiply_tile(gate + (size_t)start * HIDDEN, outputs, HIDDEN, own->input[0], HIDDEN, rows, gates);
-            multiply_tile(up + (size_t)start * HIDDEN, outputs, HIDDEN, own->input[0], HIDDEN, rows, ups);
-            for (int r = 0; r < rows; r++) {
-                f32x16 scale = splat(own->scale[r]);
-                f32x16 g = multiply(load_f32(gates[r]), scale);
-                f32x16 u = multiply(load_f32(ups[r]), scale);
-                store_some(&a->gated[first + r][start], multiply(silu(g), u), outputs);
-            }
+    for (struct work work = work_begin(step, INTERMEDIATE_TILES * blocks_of(step->rows)); work_next(&work);) {
+        struct unit unit = unit_of(&work, step->rows, gate, HIDDEN);
+        float gates[ROW_BLOCK][TILE], ups[ROW_BLOCK][TILE];
+        int start = unit.start, outputs = TILE;
+        const element *up_rows = up + (size_t)start * HIDDEN;
+        multiply_tile(gate + (size_t)start * HIDDEN, outputs, HIDDEN, in.input[unit.first], unit.rows, up_rows, own,
+                      gates);
+        multiply_tile(up_rows, outputs, HIDDEN, in.input[unit.first], unit.rows, unit.next, own, ups);
+        for (int r = 0; r < unit.rows; r++) {
+            f32x16 scale = splat(in.scale[unit.first + r]);
+            f32x16 g = multiply(load_f32(gates[r]), scale);
+            f32x16 u = multiply(load_f32(ups[r]), scale);
+            store_some(&a->gated[unit.first + r][start], multiply(silu(g), u), outputs);
         }
     }
 }

@@ -8,26 +8,21 @@
 
 void head(const struct step *step, int thread)
 {
-    struct activations *a = activations(step);
     struct scratch *own = scratch(step, thread);
     const float *gain = vector(step, FINAL_NORM_OFFSET);
     const element *weight = matrix(step, HEAD_OFFSET);
-    struct span tiles = share(VOCAB_TILES, thread, step->threads);
+    struct normed in = normalise_rows(step, thread, step->output_row, step->outputs, gain, 1e-05f);
 
-    for (int first = 0; first < step->outputs; first += ROW_BLOCK) {
-        int rows = minimum(ROW_BLOCK, step->outputs - first);
-        for (int r = 0; r < rows; r++) {
-            const float *x = a->residual[step->output_row[first + r]];
-            own->scale[r] = normalise(x, gain, HIDDEN, 1e-05f, own->input[r]);
-        }
-
-        for (int tile = tiles.begin; tile < tiles.end; tile++) {
-            float sums[ROW_BLOCK][TILE];
-            int start = tile * TILE, outputs = TILE;
-            multiply_tile(weight + (size_t)start * HIDDEN, outputs, HIDDEN, own->input[0], HIDDEN, rows, sums);
-            for (int r = 0; r < rows; r++)
-                for (int i = 0; i < outputs; i++)
-                    step->logits[(size_t)(first + r) * VOCAB + (size_t)(start + i)] = sums[r][i] * own->scale[r];
+    for (struct work work = work_begin(step, VOCAB_TILES * blocks_of(step->outputs)); work_next(&work);) {
+        struct unit unit = unit_of(&work, step->outputs, weight, HIDDEN);
+        float sums[ROW_BLOCK][TILE];
+        int start = unit.start, outputs = TILE;
+        multiply_tile(weight + (size_t)start * HIDDEN, outputs, HIDDEN, in.input[unit.first], unit.rows, unit.next, own,
+                      sums);
+        for (int r = 0; r < unit.rows; r++) {
+            float *logits = step->logits + (size_t)(unit.first + r) * VOCAB + (size_t)start;
+            for (int i = 0; i < outputs; i++)
+                logits[i] = sums[r][i] * in.scale[unit.first + r];
         }
     }
 }

@@ -6,12 +6,38 @@
 #include "shapes.h"
 
 #if defined(__x86_64__)
+void step_model_bf16(const struct step *step, int thread);
+
+static bool supports_bf16(void)
+{
+    if (!__builtin_cpu_supports("avx512f"))
+        return false;
+    if (!__builtin_cpu_supports("avx512bw"))
+        return false;
+    if (!__builtin_cpu_supports("avx512dq"))
+        return false;
+    if (!__builtin_cpu_supports("avx512vl"))
+        return false;
+    if (!__builtin_cpu_supports("avx512bf16"))
+        return false;
+    return true;
+}
+#endif
+
+#if defined(__x86_64__)
 void step_model_avx512(const struct step *step, int thread);
 
 static bool supports_avx512(void)
 {
-    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+    if (!__builtin_cpu_supports("avx512f"))
+        return false;
+    if (!__builtin_cpu_supports("avx512bw"))
+        return false;
+    if (!__builtin_cpu_supports("avx512dq"))
+        return false;
+    if (!__builtin_cpu_supports("avx512vl"))
+        return false;
+    return true;
 }
 #endif
 
@@ -20,7 +46,11 @@ void step_model_avx2(const struct step *step, int thread);
 
 static bool supports_avx2(void)
 {
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    if (!__builtin_cpu_supports("avx2"))
+        return false;
+    if (!__builtin_cpu_supports("fma"))
+        return false;
+    return true;
 }
 #endif
 
@@ -32,6 +62,9 @@ static bool supports_scalar(void)
 }
 
 static const struct variant VARIANTS[] = {
+#if defined(__x86_64__)
+    {"bf16", supports_bf16, step_model_bf16},
+#endif
 #if defined(__x86_64__)
     {"avx512", supports_avx512, step_model_avx512},
 #endif

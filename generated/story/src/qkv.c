@@ -12,20 +12,16 @@ void qkv(const struct step *step, const struct layer *layer, int thread)
     struct scratch *own = scratch(step, thread);
     const float *gain = vector(step, layer->attention_norm);
     const element *weight = matrix(step, layer->qkv);
-    struct span tiles = share(QKV_TILES, thread, step->threads);
+    struct normed in = normalise_rows(step, thread, NULL, step->rows, gain, 1e-05f);
 
-    for (int first = 0; first < step->rows; first += ROW_BLOCK) {
-        int rows = minimum(ROW_BLOCK, step->rows - first);
-        for (int r = 0; r < rows; r++)
-            own->scale[r] = normalise(a->residual[first + r], gain, HIDDEN, 1e-05f, own->input[r]);
-
-        for (int tile = tiles.begin; tile < tiles.end; tile++) {
-            float sums[ROW_BLOCK][TILE];
-            int start = tile * TILE, outputs = TILE;
-            multiply_tile(weight + (size_t)start * HIDDEN, outputs, HIDDEN, own->input[0], HIDDEN, rows, sums);
-            for (int r = 0; r < rows; r++)
-                for (int i = 0; i < outputs; i++)
-                    a->qkv[first + r][start + i] = sums[r][i] * own->scale[r];
-        }
+    for (struct work work = work_begin(step, QKV_TILES * blocks_of(step->rows)); work_next(&work);) {
+        struct unit unit = unit_of(&work, step->rows, weight, HIDDEN);
+        float sums[ROW_BLOCK][TILE];
+        int start = unit.start, outputs = TILE;
+        multiply_tile(weight + (size_t)start * HIDDEN, outputs, HIDDEN, in.input[unit.first], unit.rows, unit.next, own,
+                      sums);
+        for (int r = 0; r < unit.rows; r++)
+            for (int i = 0; i < outputs; i++)
+                a->qkv[unit.first + r][start + i] = sums[r][i] * in.scale[unit.first + r];
     }
 }

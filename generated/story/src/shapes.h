@@ -18,10 +18,14 @@ enum {
     QKV = 512,               /* queries, keys and values of one row */
     INTERMEDIATE = 768,      /* width of the MLP */
     MAX_ROWS = 512,          /* rows of one step */
-    ROW_BLOCK = 64,          /* rows that go through a product together */
+    ROW_BLOCK = 96,          /* rows that go through a product together */
+    FEW_ROWS = 8,            /* rows that are too few to be shared out among threads */
+    DEEPEST = 768,           /* columns of the widest matrix */
     PAGE = 64,               /* positions of one state page */
     HEAD_ELEMENTS = 8192,    /* keys and values of one head in a page */
     VALUE_OFFSET = 4096,     /* from a key to its value */
+    LEAF = 64,               /* positions that the attention takes together */
+    PARTIALS = 512,          /* leaves of few rows, all heads, that can be kept */
     QKV_TILES = 32,          /* tiles of 16 weight rows: of queries, keys and values */
     HIDDEN_TILES = 16,       /* of the products that end in the residual stream */
     INTERMEDIATE_TILES = 48, /* of gate and up, each */
@@ -34,21 +38,34 @@ enum {
 #define FINAL_NORM_OFFSET UINT64_C(14851648)
 #define HEAD_OFFSET UINT64_C(155200)
 
+/* Attention over some positions, for the query heads of one key/value head: value = sum(p v), relative to the maximum. */
+struct partial {
+    float maximum[HEADS / KV_HEADS];
+    float sum[HEADS / KV_HEADS];
+    float value[HEADS / KV_HEADS][HEAD_DIM];
+};
+
 /* What a step computes on its way, for all its rows; the stages read and write these. */
 struct activations {
-    float residual[MAX_ROWS][HIDDEN];      /* the residual stream */
-    float qkv[MAX_ROWS][QKV];              /* before rope */
-    element query[MAX_ROWS][QUERY];        /* after rope */
-    element attention[MAX_ROWS][QUERY];    /* what the heads gathered */
-    element gated[MAX_ROWS][INTERMEDIATE]; /* activation(gate) * up */
-    float cosine[MAX_ROWS][HEAD_DIM / 2];  /* of each row's position */
-    float sine[MAX_ROWS][HEAD_DIM / 2];    /* of each row's position */
+    float residual[MAX_ROWS][HIDDEN];         /* the residual stream */
+    element normed[MAX_ROWS][HIDDEN];         /* normalised, before a product */
+    float scale[MAX_ROWS];                    /* the factors of their norms */
+    float qkv[MAX_ROWS][QKV];                 /* before rope */
+    element query[MAX_ROWS][QUERY];           /* after rope */
+    element attention[MAX_ROWS][QUERY];       /* what the heads gathered */
+    struct partial partials[PARTIALS];        /* of few rows' leaves */
+    atomic_int finished[FEW_ROWS * KV_HEADS]; /* leaves of each row and head */
+    element gated[MAX_ROWS][INTERMEDIATE];    /* activation(gate) * up */
+    float cosine[MAX_ROWS][HEAD_DIM / 2];     /* of each row's position */
+    float sine[MAX_ROWS][HEAD_DIM / 2];       /* of each row's position */
 };
 
 /* A thread's own memory. */
 struct scratch {
-    element input[ROW_BLOCK][HIDDEN]; /* normalised rows, before a product */
-    float scale[ROW_BLOCK];           /* the factors of their norms */
+    element input[FEW_ROWS][HIDDEN];          /* normalised rows, before a product */
+    float scale[FEW_ROWS];                    /* the factors of their norms */
+    _Alignas(64) float copy[4 * DEEPEST];     /* weight rows, as a product takes them */
+    _Alignas(64) float keys[HEAD_DIM * LEAF]; /* keys of a leaf of the attention, turned */
 };
 
 /* Where one layer's weights lie in the payload, in bytes. */

@@ -6,68 +6,151 @@
  * Keys are taken by position, never by where they are stored: leaves of LEAF positions, aligned to the absolute
  * position; each leaf has its own maximum; groups of LEAVES leaves are merged in order, then the groups in order. A row
  * therefore has the same bits whatever else is in the step, in whatever chunks its prompt came, as a draft or not.
+ *
+ * A score is one sum over the dimensions in order, 16 positions beside each other; for that the keys of a leaf are turned,
+ * once for all the rows of a run (consecutive positions of one sequence). A value is one sum over positions in order.
  */
 #include "shapes.h"
 
-enum { GROUP = HEADS / KV_HEADS, LEAF = 64, LEAVES = 8 };
+enum { GROUP = HEADS / KV_HEADS, LEAVES = 8, RUN = 16 };
 
-/* Softmax over some positions, for the query heads of one key/value head: value = sum(p v), relative to the maximum. */
-struct partial {
-    float maximum[GROUP];
-    float sum[GROUP];
-    float value[GROUP][HEAD_DIM];
+/* What stays in registers: the query heads of a group in equal parts, times vectors of positions or dimensions. */
+enum {
+    QUERIES = GROUP <= 4       ? GROUP
+              : GROUP % 4 == 0 ? 4
+              : GROUP % 3 == 0 ? 3
+              : GROUP % 2 == 0 ? 2
+                               : 1,
+    VECTORS = NATIVE < LANES ? 1 : 4,
 };
 
-static float dot(const float *query, const element *key)
+#define UNROLL _Pragma("GCC unroll 8")
+
+/* Rows of the step that see the same keys: `rows` consecutive positions of one sequence, or one row of a tree. */
+struct run {
+    const struct row *row;
+    int first, rows; /* the first one's index in the step */
+};
+
+INLINE int start_of(const struct row *row)
 {
-    f32x16 sum = splat(0.0f);
-    for (int i = 0; i < HEAD_DIM; i += LANES)
-        sum = multiply_add(load_f32(query + i), load(key + i), sum);
-    return sum_lanes(sum);
+    (void)row;
+    return 0;
 }
 
-/* Scores to probabilities, in place, rounded like all that feeds a product. Unused places hold -INFINITY. */
-static void soften(float score[LEAF], float *maximum, float *sum)
+/* keys[d][p] = key[p][d], PACK dimensions at a time. */
+static void turn_keys(const element *const key[LEAF], lane_element *keys)
 {
-    f32x16 top = load_f32(score), total = splat(0.0f), shift;
+    for (int p = 0; p < LEAF; p += 4) {
+        int d = 0;
+        for (; d + 4 * PACK <= HEAD_DIM; d += 4 * PACK) {
+            f32x4 a = load_four(key[p] + d), b = load_four(key[p + 1] + d);
+            f32x4 c = load_four(key[p + 2] + d), e = load_four(key[p + 3] + d);
+            f32x4 ab = __builtin_shufflevector(a, b, 0, 4, 1, 5), ab_high = __builtin_shufflevector(a, b, 2, 6, 3, 7);
+            f32x4 ce = __builtin_shufflevector(c, e, 0, 4, 1, 5), ce_high = __builtin_shufflevector(c, e, 2, 6, 3, 7);
+            f32x4 turned[4] = {__builtin_shufflevector(ab, ce, 0, 1, 4, 5), __builtin_shufflevector(ab, ce, 2, 3, 6, 7),
+                               __builtin_shufflevector(ab_high, ce_high, 0, 1, 4, 5),
+                               __builtin_shufflevector(ab_high, ce_high, 2, 3, 6, 7)};
+            for (int i = 0; i < 4; i++)
+                memcpy(keys + (d + i * PACK) * LEAF + p * PACK, &turned[i], sizeof turned[i]);
+        }
+        for (; d < HEAD_DIM; d += PACK)
+            for (int i = 0; i < 4; i++)
+                copy_lanes(key[p + i] + d, PACK, keys + d * LEAF + (p + i) * PACK);
+    }
+}
+
+// clang-format off
+/* score[g][p] = dot(query g, key p) for QUERIES queries and VECTORS * LANES positions. */
+INLINE void score_block(lane_element (*query)[HEAD_DIM], const lane_element *keys, float (*score)[LEAF])
+{
+    f32x16 sum[QUERIES][VECTORS];
+    UNROLL for (int g = 0; g < QUERIES; g++)
+        UNROLL for (int v = 0; v < VECTORS; v++)
+            sum[g][v] = splat(0.0f);
+    for (int d = 0; d < HEAD_DIM; d += PACK) {
+        operand lanes[VECTORS];
+        UNROLL for (int v = 0; v < VECTORS; v++)
+            lanes[v] = load_copied(keys + d * LEAF + v * STRIDE);
+        UNROLL for (int g = 0; g < QUERIES; g++) {
+            operand dimension = splat_copied(query[g] + d);
+            UNROLL for (int v = 0; v < VECTORS; v++)
+                sum[g][v] = multiply_operands(lanes[v], dimension, sum[g][v]);
+        }
+    }
+    UNROLL for (int g = 0; g < QUERIES; g++)
+        UNROLL for (int v = 0; v < VECTORS; v++)
+            store_f32(score[g] + v * LANES, multiply(sum[g][v], splat(0.176776695f)));
+}
+
+/* value[g][i] = sum over the positions from <= p < to of probability[g][p] * key[p][VALUE_OFFSET + i], for QUERIES queries
+   and `vectors` * LANES dimensions. */
+INLINE void gather_block(int vectors, lane_element (*probability)[LEAF], const element *const key[LEAF], int i, int from,
+                         int to, float (*value)[HEAD_DIM])
+{
+    static const element none[HEAD_DIM];
+    f32x16 sum[QUERIES][VECTORS];
+    UNROLL for (int g = 0; g < QUERIES; g++)
+        UNROLL for (int v = 0; v < vectors; v++)
+            sum[g][v] = splat(0.0f);
+    for (int p = from / PACK * PACK; p < to; p += PACK) {
+        const element *first = p < from ? none : key[p] + VALUE_OFFSET + i;
+        const element *second = p + 1 < to ? key[p + 1] + VALUE_OFFSET + i : none;
+        operand lanes[VECTORS];
+        UNROLL for (int v = 0; v < vectors; v++)
+            lanes[v] = load_beside(first + v * LANES, second + v * LANES);
+        UNROLL for (int g = 0; g < QUERIES; g++) {
+            operand weight = splat_copied(probability[g] + p);
+            UNROLL for (int v = 0; v < vectors; v++)
+                sum[g][v] = multiply_operands(lanes[v], weight, sum[g][v]);
+        }
+    }
+    UNROLL for (int g = 0; g < QUERIES; g++)
+        UNROLL for (int v = 0; v < vectors; v++)
+            store_f32(value[g] + i + v * LANES, sum[g][v]);
+}
+// clang-format on
+
+/* Scores to probabilities, rounded like all that feeds a product. Unused places hold -INFINITY. */
+static void soften(const float score[LEAF], lane_element probability[LEAF], float *top, float *sum)
+{
+    f32x16 largest_lanes = load_f32(score), total = splat(0.0f), shift;
     for (int i = LANES; i < LEAF; i += LANES)
-        top = largest(top, load_f32(score + i));
-    *maximum = max_lanes(top);
-    shift = splat(-*maximum);
+        largest_lanes = largest(largest_lanes, load_f32(score + i));
+    *top = max_lanes(largest_lanes);
+    shift = splat(-*top);
     for (int i = 0; i < LEAF; i += LANES) {
-        f32x16 probability = exponential(add(load_f32(score + i), shift));
+        f32x16 lanes = exponential(add(load_f32(score + i), shift));
         element rounded[LANES];
-        total = add(total, probability);
-        store(rounded, probability);
-        store_f32(score + i, load(rounded));
+        total = add(total, lanes);
+        store(rounded, lanes);
+        copy_lanes(rounded, LANES, probability + i);
     }
     *sum = sum_lanes(total);
 }
 
-/* One leaf: the positions begin <= p < end, all in the leaf of `begin`. */
-static void attend_leaf(const struct step *step, const struct row *row, int layer, int head,
-                        float query[GROUP][HEAD_DIM], int begin, int end, struct partial *out)
+/* One row in one leaf: the positions from <= p < to, counted from the beginning of the leaf. */
+static void attend_leaf(lane_element (*query)[HEAD_DIM], const element *const key[LEAF], const lane_element *keys,
+                        int from, int to, struct partial *out)
 {
-    const element *key[LEAF];
     float score[GROUP][LEAF];
-    for (int g = 0; g < GROUP; g++)
-        for (int i = 0; i < LEAF; i++)
-            score[g][i] = -INFINITY;
-    for (int p = begin; p < end; p++) {
-        key[p % LEAF] = state_slot(step, slot_of(step, row, p), layer, head);
-        for (int g = 0; g < GROUP; g++)
-            score[g][p % LEAF] = dot(query[g], key[p % LEAF]) * 0.176776695f;
+    lane_element probability[GROUP][LEAF];
+    for (int g = 0; g < GROUP; g += QUERIES)
+        for (int p = 0; p < LEAF; p += VECTORS * LANES)
+            score_block(query + g, keys + p * PACK, (float(*)[LEAF]) & score[g][p]);
+    for (int g = 0; g < GROUP; g++) {
+        for (int p = 0; p < from; p++)
+            score[g][p] = -INFINITY;
+        for (int p = to; p < LEAF; p++)
+            score[g][p] = -INFINITY;
+        soften(score[g], probability[g], &out->maximum[g], &out->sum[g]);
     }
-    for (int g = 0; g < GROUP; g++)
-        soften(score[g], &out->maximum[g], &out->sum[g]);
-    memset(out->value, 0, sizeof out->value);
-    for (int p = begin; p < end; p++) {
-        const element *value = key[p % LEAF] + VALUE_OFFSET;
-        for (int g = 0; g < GROUP; g++) {
-            f32x16 probability = splat(score[g][p % LEAF]);
-            for (int i = 0; i < HEAD_DIM; i += LANES)
-                store_f32(out->value[g] + i, multiply_add(probability, load(value + i), load_f32(out->value[g] + i)));
-        }
+    for (int g = 0; g < GROUP; g += QUERIES) {
+        int i = 0;
+        for (; i + VECTORS * LANES <= HEAD_DIM; i += VECTORS * LANES)
+            gather_block(VECTORS, probability + g, key, i, from, to, out->value + g);
+        for (; i + LANES <= HEAD_DIM; i += LANES)
+            gather_block(1, probability + g, key, i, from, to, out->value + g);
     }
 }
 
@@ -75,6 +158,8 @@ static void attend_leaf(const struct step *step, const struct row *row, int laye
 static void merge(struct partial *into, const struct partial *from)
 {
     for (int g = 0; g < GROUP; g++) {
+        if (from->sum[g] == 0.0f)
+            continue;
         if (into->sum[g] == 0.0f) {
             into->maximum[g] = from->maximum[g];
             into->sum[g] = from->sum[g];
@@ -91,36 +176,139 @@ static void merge(struct partial *into, const struct partial *from)
     }
 }
 
-static void attend(const struct step *step, const struct row *row, int layer, int head, const element *queries,
-                   element *out)
-{
-    float query[GROUP][HEAD_DIM];
-    for (int i = 0; i < GROUP * HEAD_DIM; i++)
-        query[i / HEAD_DIM][i % HEAD_DIM] = to_float(queries[i]);
+/* A sequence's partials, given leaf by leaf in order. */
+struct sum_of_leaves {
+    struct partial whole, group;
+};
 
-    struct partial whole = {0}, group = {0}, leaf;
-    int start = 0;
-    for (int begin = start; begin <= row->position;) {
-        int end = minimum((begin / LEAF + 1) * LEAF, row->position + 1);
-        attend_leaf(step, row, layer, head, query, begin, end, &leaf);
-        merge(&group, &leaf);
-        if (end % (LEAF * LEAVES) == 0 || end == row->position + 1) {
-            merge(&whole, &group);
-            memset(&group, 0, sizeof group);
-        }
-        begin = end;
+INLINE void add_leaf(struct sum_of_leaves *sum, const struct partial *leaf, int index, bool last)
+{
+    merge(&sum->group, leaf);
+    if (last || index % LEAVES == LEAVES - 1) {
+        merge(&sum->whole, &sum->group);
+        memset(&sum->group, 0, sizeof sum->group);
     }
+}
+
+static void finish(const struct step *step, int row, int head, const struct partial *whole)
+{
+    element *out = activations(step)->attention[row] + head * GROUP * HEAD_DIM;
     for (int g = 0; g < GROUP; g++)
         for (int i = 0; i < HEAD_DIM; i++)
-            out[g * HEAD_DIM + i] = to_element(whole.value[g][i] / whole.sum[g]);
+            out[g * HEAD_DIM + i] = to_element(whole->value[g][i] / whole->sum[g]);
+}
+
+/* Where the keys of a leaf are, as the rows of a run see them; for those that none of them sees, any other. What is found
+   is asked for, since it is about to be used. */
+static void find_leaf(const struct step *step, const struct run *run, int layer, int head, int leaf,
+                      const element *key[LEAF])
+{
+    const struct row *last = &run->row[run->rows - 1];
+    int from = maximum(start_of(run->row), leaf * LEAF), to = minimum(last->position + 1, (leaf + 1) * LEAF);
+    for (int p = 0; p < LEAF; p++) {
+        int position = minimum(maximum(leaf * LEAF + p, from), to - 1);
+        key[p] = state_slot(step, slot_of(step, last, position), layer, head);
+        for (int i = 0; i < HEAD_DIM; i += LINE) {
+            ask_for(key[p] + i);
+            ask_for(key[p] + VALUE_OFFSET + i);
+        }
+    }
+}
+
+/* Row `r` of the run in one leaf; false if it sees nothing of it. */
+static bool attend_row(const struct step *step, const struct run *run, int r, int head, int leaf,
+                       const element *const key[LEAF], const lane_element *keys, struct partial *out)
+{
+    const struct row *row = &run->row[r];
+    int from = maximum(start_of(row) - leaf * LEAF, 0), to = minimum(row->position + 1 - leaf * LEAF, LEAF);
+    if (from >= to)
+        return false;
+    lane_element query[GROUP][HEAD_DIM];
+    copy_lanes(activations(step)->query[run->first + r] + head * GROUP * HEAD_DIM, GROUP * HEAD_DIM, query[0]);
+    attend_leaf(query, key, keys, from, to, out);
+    return true;
+}
+
+/* All leaves of the rows of a run, one after the other; the next is on its way while one is attended to. */
+static void attend_run(const struct step *step, const struct run *run, int layer, int head, lane_element *keys)
+{
+    const element *key[2][LEAF];
+    struct sum_of_leaves sum[RUN];
+    struct partial leaf;
+    int first = start_of(run->row) / LEAF, last = run->row[run->rows - 1].position / LEAF;
+    memset(sum, 0, (size_t)run->rows * sizeof *sum);
+    find_leaf(step, run, layer, head, first, key[first % 2]);
+    for (int i = first; i <= last; i++) {
+        if (i < last)
+            find_leaf(step, run, layer, head, i + 1, key[(i + 1) % 2]);
+        turn_keys(key[i % 2], keys);
+        for (int r = 0; r < run->rows; r++)
+            if (attend_row(step, run, r, head, i, key[i % 2], keys, &leaf))
+                add_leaf(&sum[r], &leaf, i, i == run->row[r].position / LEAF);
+    }
+    for (int r = 0; r < run->rows; r++)
+        finish(step, run->first + r, head, &sum[r].whole);
+}
+
+/* The rows first <= r < last of the step, run by run. */
+static void attend_rows(const struct step *step, int first, int last, int layer, int head, lane_element *keys)
+{
+    while (first < last) {
+        const struct row *row = &step->row[first];
+        int rows = 1;
+        while (first + rows < last && row[rows].sequence == row->sequence && row[rows].scratch < 0 &&
+               row[rows - 1].scratch < 0 && row[rows].position == row->position + rows)
+            rows++;
+        attend_run(step, &(struct run){row, first, rows}, layer, head, keys);
+        first += rows;
+    }
+}
+
+INLINE int leaves_of(const struct row *row)
+{
+    return row->position / LEAF - start_of(row) / LEAF + 1;
+}
+
+/* One leaf of one row; who finishes a row's last one adds them up, in order. */
+static void attend_alone(const struct step *step, int row, int layer, int head, int leaf, int most, lane_element *keys)
+{
+    struct activations *a = activations(step);
+    struct run run = {&step->row[row], row, 1};
+    int item = row * KV_HEADS + head, leaves = leaves_of(run.row), start = start_of(run.row) / LEAF;
+    struct partial *partials = a->partials + item * most;
+    if (leaf < leaves) {
+        const element *key[LEAF];
+        find_leaf(step, &run, layer, head, start + leaf, key);
+        turn_keys(key, keys);
+        attend_row(step, &run, 0, head, start + leaf, key, keys, &partials[leaf]);
+    }
+    if (atomic_fetch_add_explicit(&a->finished[item], 1, memory_order_acq_rel) + 1 < most)
+        return;
+    atomic_store_explicit(&a->finished[item], 0, memory_order_relaxed); /* for the next layer */
+    struct sum_of_leaves sum = {0};
+    for (int i = 0; i < leaves; i++)
+        add_leaf(&sum, &partials[i], start + i, i == leaves - 1);
+    finish(step, row, head, &sum.whole);
 }
 
 void attention(const struct step *step, int index, int thread)
 {
-    struct activations *a = activations(step);
-    for (int item = thread; item < step->rows * KV_HEADS; item += step->threads) {
-        int r = item / KV_HEADS, head = item % KV_HEADS;
-        attend(step, &step->row[r], index, head, a->query[r] + head * GROUP * HEAD_DIM,
-               a->attention[r] + head * GROUP * HEAD_DIM);
+    lane_element *keys = (lane_element *)scratch(step, thread)->keys;
+    int blocks = (step->rows + RUN - 1) / RUN, most = 0;
+
+    /* Too few rows and heads for the threads: leaves are dealt out, too. */
+    if (step->rows <= FEW_ROWS && step->rows * KV_HEADS < 4 * step->threads)
+        for (int r = 0; r < step->rows; r++)
+            most = maximum(most, leaves_of(&step->row[r]));
+    if (most > 1 && most * step->rows * KV_HEADS <= PARTIALS) {
+        for (struct work work = work_begin(step, step->rows * KV_HEADS * most); work_next(&work);)
+            attend_alone(step, work.unit / most / KV_HEADS, index, work.unit / most % KV_HEADS, work.unit % most, most,
+                         keys);
+        return;
+    }
+    /* The last rows of a prompt first: they see the most. */
+    for (struct work work = work_begin(step, blocks * KV_HEADS); work_next(&work);) {
+        int block = blocks - 1 - work.unit / KV_HEADS;
+        attend_rows(step, block * RUN, minimum((block + 1) * RUN, step->rows), index, work.unit % KV_HEADS, keys);
     }
 }
