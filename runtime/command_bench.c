@@ -8,7 +8,6 @@
 #include "command.h"
 #include "interrupt.h"
 #include "json_out.h"
-#include "logits.h"
 #include "program.h"
 #include "random.h"
 #include "statistics.h"
@@ -16,18 +15,17 @@
 static const char usage[] = "bench [--prompt N] [--gen N] [--batch N] [--repeat N] [--json]";
 static const char about[] =
     "Measures prefill and decode on prompts of random tokens, after a run that warms everything up, and how fast this\n"
-    "machine reads the same weights with the same threads: decoding cannot be faster than that.";
+    "machine reads the same weights with the same threads, or the GPU its memory: decoding cannot be faster than that.";
 static const char notes[] =
-    "Prefill: all prompts from their first token until the logits of their last are there; the median of the runs.\n"
+    "Prefill: all prompts from their first token until the token after each is there; the median of the runs.\n"
     "Decode: one token for every sequence in a step, the choice of the likeliest included; the median of all steps.\n"
     "Share of the roof: bytes of weights that a step must read / bandwidth / time of the median step.";
 
 struct bench {
     struct program *program;
     int32_t prompt, gen, batch, repeat, chunk;
-    int *sequences;  /* [batch] */
-    int *row;        /* [batch] that has the sequence's logits, -1: none yet */
-    int32_t *token;  /* [batch] the last one chosen */
+    int *sequences;  /* [batch] -1: not open */
+    int *slot;       /* [batch] that draws the sequence's tokens; -1: not open */
     double *prefill; /* [repeat] seconds */
     double *decode;  /* [repeat * gen] seconds */
     int prefills, steps;
@@ -103,7 +101,15 @@ static int32_t prompt_token(const struct bench *b, int32_t sequence, int32_t pla
                                  (uint64_t)b->program->model->vocab);
 }
 
-/* All prompts, one after the other, in full steps. */
+static int collect_all(struct engine *engine, struct error *error)
+{
+    while (engine_under_way(engine) > 0)
+        if (engine_collect(engine, NULL, error) < 0)
+            return -1;
+    return 0;
+}
+
+/* All prompts, one after the other, in full steps; each one's last row draws the first token. */
 static int prefill(struct bench *b, struct error *error)
 {
     struct engine *engine = b->program->engine;
@@ -114,46 +120,42 @@ static int prefill(struct bench *b, struct error *error)
     for (int32_t s = 0; s < b->batch; s++)
         for (int32_t place = 0; place < b->prompt; place++) {
             bool last = place + 1 == b->prompt;
-            if (engine_add(engine, b->sequences[s], prompt_token(b, s, place), last, error) < 0)
+            int row = engine_add(engine, b->sequences[s], prompt_token(b, s, place), false, error);
+            if (row < 0 || (last && engine_draw(engine, row, b->slot[s], error)))
                 return -1;
             if (++added < limit && (!last || s + 1 < b->batch))
                 continue;
             added = 0;
             if (interrupt_requested())
                 return INTERRUPTED;
-            if (engine_run(engine, error))
+            if (engine_under_way(engine) == engine_depth(engine) && engine_collect(engine, NULL, error) < 0)
+                return -1;
+            if (engine_submit(engine, error))
                 return -1;
         }
-    return 0;
+    return collect_all(engine, error);
 }
 
-/* One token for every sequence. */
-static int decode_step(struct bench *b, struct error *error)
+/* Submits a step that makes one token for every sequence. */
+static int submit_step(struct bench *b, struct error *error)
 {
     struct engine *engine = b->program->engine;
-    int32_t vocab = b->program->model->vocab;
-    for (int32_t s = 0; s < b->batch; s++)
-        if ((b->row[s] = engine_add(engine, b->sequences[s], b->token[s], true, error)) < 0)
-            return -1;
-    if (engine_run(engine, error))
-        return -1;
     for (int32_t s = 0; s < b->batch; s++) {
-        const float *logits = engine_logits(engine, b->row[s]);
-        float maximum;
-        if (logits_maximum(logits, vocab, &maximum, error))
+        int row = engine_add(engine, b->sequences[s], ENGINE_DRAWN(b->slot[s]), false, error);
+        if (row < 0 || engine_draw(engine, row, b->slot[s], error))
             return -1;
-        b->token[s] = logits_find(logits, vocab, maximum);
     }
-    return 0;
+    return engine_submit(engine, error);
 }
 
 static int open_sequences(struct bench *b, struct error *error)
 {
+    struct sampler_options greedy = sampler_defaults();
     for (int32_t s = 0; s < b->batch; s++) {
         b->sequences[s] = sequence_open(b->program->engine, -1, error);
-        if (b->sequences[s] < 0)
+        b->slot[s] = draw_open(b->program->engine, &greedy, error);
+        if (b->sequences[s] < 0 || b->slot[s] < 0)
             return -1;
-        b->token[s] = prompt_token(b, s, b->prompt); /* the first logits are not part of a decode step */
     }
     return 0;
 }
@@ -161,11 +163,37 @@ static int open_sequences(struct bench *b, struct error *error)
 static void close_sequences(struct bench *b)
 {
     engine_discard(b->program->engine);
+    while (engine_under_way(b->program->engine) > 0)
+        (void)engine_collect(b->program->engine, NULL, NULL);
     for (int32_t s = 0; s < b->batch; s++) {
         if (b->sequences[s] >= 0)
             sequence_close(b->program->engine, b->sequences[s]);
-        b->sequences[s] = -1;
+        if (b->slot[s] >= 0)
+            draw_close(b->program->engine, b->slot[s]);
+        b->sequences[s] = b->slot[s] = -1;
     }
+}
+
+/* `gen` steps, the next under way before the last is done where the device can. Times are those from token to token. */
+static int decode(struct bench *b, int32_t gen, bool measured, struct error *error)
+{
+    struct engine *engine = b->program->engine;
+    double start = clock_seconds();
+    for (int32_t submitted = 0, done = 0; done < gen; done++) {
+        if (interrupt_requested())
+            return INTERRUPTED;
+        for (; submitted < gen && engine_under_way(engine) < engine_depth(engine); submitted++)
+            if (submit_step(b, error))
+                return -1;
+        if (engine_collect(engine, NULL, error) < 0)
+            return -1;
+        double end = clock_seconds();
+        if (measured)
+            b->decode[b->steps++] = end - start;
+        start = end;
+        progress_report(&b->program->progress, "measuring", (uint64_t)b->steps, (uint64_t)b->repeat * (uint64_t)b->gen);
+    }
+    return 0;
 }
 
 /* One run: prompts, then `gen` steps. Times are kept if `measured`. */
@@ -180,19 +208,10 @@ static int run_once(struct bench *b, int32_t gen, bool measured, struct error *e
     double end = clock_seconds();
     if (measured)
         b->prefill[b->prefills++] = end - start;
-    for (int32_t i = 0; i < gen; i++) {
-        if (interrupt_requested())
-            return INTERRUPTED;
-        start = clock_seconds();
-        if (decode_step(b, error))
-            return -1;
-        end = clock_seconds();
-        if (measured)
-            b->decode[b->steps++] = end - start;
-        progress_report(&b->program->progress, "measuring", (uint64_t)b->steps, (uint64_t)b->repeat * (uint64_t)b->gen);
-    }
-    close_sequences(b);
-    return 0;
+    outcome = decode(b, gen, measured, error);
+    if (outcome == 0)
+        close_sequences(b);
+    return outcome;
 }
 
 static int run_all(struct bench *b, struct error *error)
@@ -248,7 +267,7 @@ static void print_json(const struct bench *b, const struct result *r)
     json_key(&out, "name");
     json_text(&out, program->model->name);
     json_key(&out, "device");
-    json_text(&out, "cpu");
+    json_text(&out, engine_device(program->engine));
     json_key(&out, "variant");
     json_text(&out, engine_variant(program->engine));
     key_integer(&out, "threads", engine_threads(program->engine));
@@ -274,19 +293,32 @@ static void print_json(const struct bench *b, const struct result *r)
     fputc('\n', stdout);
 }
 
+/* "4 threads", or the GPU's name. */
+static const char *workers(const struct bench *b, char text[128])
+{
+    struct engine *engine = b->program->engine;
+    const char *gpu = engine_gpu(engine);
+    if (gpu)
+        snprintf(text, 128, "%s", gpu);
+    else
+        snprintf(text, 128, "%d threads", engine_threads(engine));
+    return text;
+}
+
 static void print_text(const struct bench *b, const struct result *r)
 {
     const struct model *model = b->program->model;
-    printf("%s (%s, %s), %s, %d threads: %d sequences, prompts of %d tokens, %d tokens each, %d runs\n", model->name,
-           model->architecture, model->dtype, engine_variant(b->program->engine), engine_threads(b->program->engine),
-           (int)b->batch, (int)b->prompt, (int)b->gen, (int)b->repeat);
+    char who[128];
+    workers(b, who);
+    printf("%s (%s, %s), %s, %s: %d sequences, prompts of %d tokens, %d tokens each, %d runs\n", model->name,
+           model->architecture, model->dtype, engine_variant(b->program->engine), who, (int)b->batch, (int)b->prompt,
+           (int)b->gen, (int)b->repeat);
     printf("prefill    %10.1f tokens/s   %.3f s (median)\n", r->prefill_rate, r->prefill_seconds);
     if (b->steps)
         printf("decode     %10.1f tokens/s   %.3f ms a step (median), %.3f ms (best)\n", r->decode_rate,
                r->decode_median * 1e3, r->decode_least * 1e3);
-    printf("bandwidth  %10.2f GB/s       reading all weights (%.1f MB) with %d threads, median of %d passes\n",
-           r->bandwidth.bytes_per_second / 1e9, (double)r->bandwidth.bytes / 1e6, engine_threads(b->program->engine),
-           r->bandwidth.passes);
+    printf("bandwidth  %10.2f GB/s       reading all weights (%.1f MB) with %s, median of %d passes\n",
+           r->bandwidth.bytes_per_second / 1e9, (double)r->bandwidth.bytes / 1e6, who, r->bandwidth.passes);
     if (b->steps)
         printf("roof       %10.1f %%          a step must read %.1f MB of weights: %.3f ms at that bandwidth\n",
                r->share * 100, (double)model->weight_bytes_read / 1e6, r->share * r->decode_median * 1e3);
@@ -296,15 +328,23 @@ static int allocate(struct bench *b)
 {
     size_t batch = (size_t)b->batch;
     b->sequences = malloc(batch * sizeof *b->sequences);
-    b->row = malloc(batch * sizeof *b->row);
-    b->token = malloc(batch * sizeof *b->token);
+    b->slot = malloc(batch * sizeof *b->slot);
     b->prefill = malloc((size_t)b->repeat * sizeof *b->prefill);
     b->decode = malloc(((size_t)b->repeat * (size_t)b->gen + 1) * sizeof *b->decode);
-    if (!b->sequences || !b->row || !b->token || !b->prefill || !b->decode)
+    if (!b->sequences || !b->slot || !b->prefill || !b->decode)
         return -1;
     for (int32_t s = 0; s < b->batch; s++)
-        b->sequences[s] = -1;
+        b->sequences[s] = b->slot[s] = -1;
     return 0;
+}
+
+static int measure_bandwidth(struct bench *b, struct bandwidth *bandwidth, struct error *error)
+{
+    struct engine *engine = b->program->engine;
+    int outcome = engine_bandwidth(engine, 0.5, bandwidth, error);
+    if (outcome > 0)
+        *bandwidth = bandwidth_measure(engine, engine_threads(engine), 0.5);
+    return outcome < 0 ? -1 : 0;
 }
 
 static int bench_opened(struct bench *b)
@@ -319,7 +359,7 @@ static int bench_opened(struct bench *b)
     int outcome = run_all(b, &error);
     struct bandwidth bandwidth = {0};
     if (!outcome)
-        bandwidth = bandwidth_measure(program->engine, engine_threads(program->engine), 0.5);
+        outcome = measure_bandwidth(b, &bandwidth, &error);
     bool interrupted = interrupt_requested();
     interrupt_unwatch();
     progress_clear(&program->progress);
@@ -363,8 +403,7 @@ int command_bench(const struct model *model, int argc, char **argv)
         status = bench_opened(&b);
     }
     free(b.sequences);
-    free(b.row);
-    free(b.token);
+    free(b.slot);
     free(b.prefill);
     free(b.decode);
     program_close(&program);

@@ -14,6 +14,7 @@ enum {
     PATH_BYTES = 4096,
     MIB = 1 << 20,
     SAMPLE_MIB = 256,
+    SINK_BYTES = 64 << 10, /* cuda_timing.h writes there */
 };
 
 /* What graphs, kernels' local memory and the driver itself may want later. */
@@ -55,7 +56,8 @@ static void place_fixed(struct cuda_plan *plan, const struct model *model)
     plan->weights = take(plan, model->cuda->weights_bytes);
     plan->staging = plan->bytes;
     plan->arena = take(plan, model->cuda->arena_bytes);
-    plan->logits = take(plan, outputs * (uint64_t)model->vocab * sizeof(float));
+    uint64_t logits = outputs * (uint64_t)model->vocab * sizeof(float);
+    plan->logits = take(plan, logits > SINK_BYTES ? logits : SINK_BYTES);
     plan->max_draws = max_draws_of(model);
     uint64_t draws = (uint64_t)plan->max_draws;
     plan->draw_counts = up(sizeof(struct cuda_counts));

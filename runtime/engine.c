@@ -35,6 +35,7 @@ struct engine {
     struct package package;
     struct state *state;
     bool device_draws; /* the backend chooses tokens itself */
+    bool timed;        /* engine_time_stages */
 
     /* The step being assembled. */
     struct row *row;     /* [max_rows] */
@@ -176,6 +177,11 @@ const char *engine_variant(const struct engine *engine)
 int engine_threads(const struct engine *engine)
 {
     return engine->backend->threads(engine->device);
+}
+
+const char *engine_gpu(const struct engine *engine)
+{
+    return engine->backend->gpu ? engine->backend->gpu(engine->device) : NULL;
 }
 
 const void *engine_section(const struct engine *engine, const char *name, uint64_t *bytes)
@@ -390,7 +396,7 @@ int engine_draw(struct engine *engine, int row, int slot, struct error *error)
 
 int engine_depth(const struct engine *engine)
 {
-    int depth = engine->device_draws && !engine->trace ? engine->backend->depth(engine->device) : 1;
+    int depth = engine->device_draws && !engine->trace && !engine->timed ? engine->backend->depth(engine->device) : 1;
     return depth < DEPTH_MAX ? depth : DEPTH_MAX;
 }
 
@@ -524,6 +530,24 @@ float *engine_logits(struct engine *engine, int row)
     if (row < 0 || row >= flight->rows || flight->output_of[row] < 0 || !flight->asked[flight->output_of[row]])
         return NULL;
     return engine->backend->logits(engine->device, flight->output_of[row]);
+}
+
+int engine_time_stages(struct engine *engine, bool on, struct error *error)
+{
+    if (!engine->backend->time_stages)
+        return error_set(error, "stages are not timed on this device (%s)", engine->backend->name);
+    engine->timed = on;
+    return engine->backend->time_stages(engine->device, on, error);
+}
+
+int32_t engine_stage_times(const struct engine *engine, const struct stage_time **times)
+{
+    return engine->backend->stage_times ? engine->backend->stage_times(engine->device, times) : 0;
+}
+
+int engine_bandwidth(struct engine *engine, double seconds, struct bandwidth *result, struct error *error)
+{
+    return engine->backend->bandwidth ? engine->backend->bandwidth(engine->device, seconds, result, error) : 1;
 }
 
 void engine_memory(const struct engine *engine, uint64_t *state_used, uint64_t *state_total, uint64_t *other)

@@ -36,6 +36,7 @@ const struct model *engine_model(const struct engine *engine);
 const char *engine_device(const struct engine *engine);  /* "cpu", "cuda" */
 const char *engine_variant(const struct engine *engine); /* "avx512", "sm_90a" */
 int engine_threads(const struct engine *engine);         /* that compute; 1 on a GPU */
+const char *engine_gpu(const struct engine *engine);     /* "NVIDIA H100 80GB HBM3"; NULL on a CPU */
 /* A section of the payload; NULL: there is none, or it is on the device only. */
 const void *engine_section(const struct engine *engine, const char *name, uint64_t *bytes);
 /* What is sent to the trace of each step from now on; NULL: nothing. */
@@ -110,6 +111,25 @@ int engine_submit(struct engine *engine, struct error *error);
 /* Waits for the oldest step under way. *drawn: its draws in order of rows, valid until the next engine_collect. Their
    number, or -1 and a message: none is under way, the device failed, or a logit is NaN or +infinity. */
 int engine_collect(struct engine *engine, const struct drawn **drawn, struct error *error);
+
+/* For `bench`. Steps from now on are timed stage by stage (on), one at a time and slower than otherwise. -1 and a message:
+   this device cannot. */
+int engine_time_stages(struct engine *engine, bool on, struct error *error);
+
+/* A stage of the step collected last, all its launches together. */
+struct stage_time {
+    const char *stage;
+    int32_t launches;
+    double seconds;
+    uint64_t weight_bytes, flops_per_row; /* of one launch */
+};
+
+/* Their number, in order of the first launch; valid until the next step. */
+int32_t engine_stage_times(const struct engine *engine, const struct stage_time **times);
+
+/* How fast the device reads the weights where it keeps them. 1: it keeps them in the host's memory (bandwidth.h). */
+struct bandwidth;
+int engine_bandwidth(struct engine *engine, double seconds, struct bandwidth *result, struct error *error);
 
 /* State in use and in all, in bytes; and the bytes of everything else the engine holds (activations, logits).
  */

@@ -47,6 +47,7 @@ struct engine_backend {
 
     const char *(*variant)(const struct engine_device *device);
     int (*threads)(const struct engine_device *device);
+    const char *(*gpu)(const struct engine_device *device); /* its name; NULL: there is none */
     /* A section of the payload where the host can read it; NULL: it cannot. */
     const void *(*section)(const struct engine_device *device, const struct package *package,
                            const struct tensor *tensor);
@@ -69,6 +70,11 @@ struct engine_backend {
                      struct error *error);
     int (*draw_see)(struct engine_device *device, int32_t slot, const int32_t *tokens, size_t count, bool output,
                     struct error *error);
+
+    /* engine.h's engine_time_stages, engine_stage_times and engine_bandwidth; NULL: the backend cannot. */
+    int (*time_stages)(struct engine_device *device, bool on, struct error *error);
+    int32_t (*stage_times)(const struct engine_device *device, const struct stage_time **times);
+    int (*bandwidth)(struct engine_device *device, double seconds, struct bandwidth *result, struct error *error);
 };
 
 extern const struct engine_backend engine_cpu;

@@ -11,6 +11,7 @@
 #include "cuda_model.h"
 #include "cuda_plan.h"
 #include "cuda_stream.h"
+#include "cuda_timing.h"
 #include "cuda_trace.h"
 #include "engine_backend.h"
 
@@ -42,6 +43,8 @@ struct engine_device {
     struct record record[CUDA_RECORDS];
     CUgraphExec *graph; /* [bucket_count][CUDA_RECORDS][without draws, with] NULL: not captured yet */
     struct cuda_draws draws;
+    struct cuda_timing timing;
+    bool timed;
     uint64_t submitted, collected;
 
     struct table_slot *table_slot; /* [plan.table_slots] */
@@ -136,6 +139,7 @@ static void cuda_close(struct engine_device *device)
         if (record->done)
             (void)driver->cuEventDestroy_v2(record->done);
     }
+    cuda_timing_close(&device->timing);
     cuda_draws_close(&device->draws);
     if (device->uploads)
         (void)driver->cuStreamDestroy_v2(device->uploads);
@@ -163,6 +167,7 @@ static struct engine_device *cuda_open(const struct model *model, const struct e
         return NULL;
     }
     device->model = model;
+    cuda_timing_open(&device->timing, &device->stream);
     if (cuda_device_open(&device->gpu, model->cuda, model->name, instead(model), options->notice, options->progress,
                          options->progress_context, error) ||
         cuda_stream_open(&device->stream, &device->gpu, error) ||
@@ -206,6 +211,11 @@ static int cuda_threads(const struct engine_device *device)
 {
     (void)device;
     return 1;
+}
+
+static const char *cuda_gpu(const struct engine_device *device)
+{
+    return device->gpu.name;
 }
 
 static const void *cuda_section_data(const struct engine_device *device, const struct package *package,
@@ -414,6 +424,8 @@ static int launch(struct engine_device *device, const struct engine_batch *batch
         enqueue_step(&enqueue, &device->stream);
         return cuda_stream_take_error(&device->stream, error);
     }
+    if (device->timed)
+        return cuda_timing_run(&device->timing, enqueue_step, &enqueue, error);
     CUgraphExec *graph = &device->graph[(bucket * CUDA_RECORDS + place) * 2 + enqueue.draws];
     if (!*graph && !(*graph = cuda_stream_capture(&device->stream, enqueue_step, &enqueue, error)))
         return -1;
@@ -483,6 +495,8 @@ static int cuda_collect(struct engine_device *device, struct drawn *drawn, int32
     CUresult result = driver->cuEventSynchronize(device->record[device->collected % CUDA_RECORDS].done);
     char text[160];
     device->collected++;
+    if (result == CUDA_SUCCESS && device->timed && cuda_timing_read(&device->timing, error))
+        return -1;
     if (result == CUDA_SUCCESS)
         return cuda_draws_result(&device->draws, device->collected - 1, draws, drawn, error);
     return error_set(error,
@@ -514,6 +528,27 @@ static int cuda_draw_see(struct engine_device *device, int32_t slot, const int32
     return cuda_draws_see(&device->draws, slot, tokens, count, output, error);
 }
 
+static int cuda_time_stages(struct engine_device *device, bool on, struct error *error)
+{
+    (void)error;
+    device->timed = on;
+    return 0;
+}
+
+static int32_t cuda_stage_times(const struct engine_device *device, const struct stage_time **times)
+{
+    *times = device->timing.stage;
+    return device->timing.stages;
+}
+
+static int cuda_read_bandwidth(struct engine_device *device, double seconds, struct bandwidth *result,
+                               struct error *error)
+{
+    /* The logits are written anew by the next step. */
+    return cuda_bandwidth(&device->stream, device->memory + device->plan.weights, device->model->cuda->weights_bytes,
+                          device->memory + device->plan.logits, seconds, result, error);
+}
+
 const struct engine_backend engine_cuda = {
     .name = "cuda",
     .open = cuda_open,
@@ -522,6 +557,7 @@ const struct engine_backend engine_cuda = {
     .verifies = true,
     .variant = cuda_variant,
     .threads = cuda_threads,
+    .gpu = cuda_gpu,
     .section = cuda_section_data,
     .other_bytes = cuda_other_bytes,
     .depth = cuda_depth,
@@ -531,4 +567,7 @@ const struct engine_backend engine_cuda = {
     .draws = cuda_draws,
     .draw_open = cuda_draw_open,
     .draw_see = cuda_draw_see,
+    .time_stages = cuda_time_stages,
+    .stage_times = cuda_stage_times,
+    .bandwidth = cuda_read_bandwidth,
 };

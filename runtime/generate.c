@@ -15,7 +15,8 @@ struct run {
     const struct model *model;
     const struct generate_options *options;
     struct generation *out;
-    struct sampler *sampler;
+    int slot;        /* that draws the tokens; -1: none yet */
+    int32_t planned; /* tokens whose draws have been submitted */
     struct detokenizer *detokenizer;
     struct stop *stop;
     struct candidate *candidates; /* [2 * vocab] for alternatives */
@@ -51,8 +52,25 @@ static bool interrupted(const struct run *run)
     return run->options->interrupted && run->options->interrupted();
 }
 
-/* Runs the prompt in chunks. 1: interrupted. *row: the row of the last step that has the logits. */
-static int prefill(struct run *run, const int32_t *prompt, int *row, struct error *error)
+/* Whether another token may be drawn beyond those that are planned. */
+static bool may_plan(const struct run *run)
+{
+    int32_t limit = run->options->max_tokens;
+    return (limit < 0 || run->planned < limit) &&
+           run->prompt_count + (size_t)run->planned < (size_t)run->model->max_seq;
+}
+
+/* Submits the step being assembled, whose row `row` draws the next token if `draws`. */
+static int submit(struct run *run, int row, bool draws, struct error *error)
+{
+    if ((draws && engine_draw(run->engine, row, run->slot, error)) || engine_submit(run->engine, error))
+        return -1;
+    run->planned += draws;
+    return 0;
+}
+
+/* Submits the prompt in chunks; its last row draws the first token. 1: interrupted. */
+static int prefill(struct run *run, const int32_t *prompt, struct error *error)
 {
     size_t count = run->prompt_count;
     int32_t chunk = run->model->max_rows;
@@ -61,12 +79,16 @@ static int prefill(struct run *run, const int32_t *prompt, int *row, struct erro
     for (size_t done = 0; done < count;) {
         if (interrupted(run))
             return 1;
+        int row = -1;
         for (int32_t added = 0; added < chunk && done < count; added++, done++) {
-            *row = engine_add(run->engine, run->sequence, prompt[done], done + 1 == count, error);
-            if (*row < 0)
+            row = engine_add(run->engine, run->sequence, prompt[done],
+                             done + 1 == count && run->options->alternatives > 0, error);
+            if (row < 0)
                 return -1;
         }
-        if (engine_run(run->engine, error))
+        if (engine_under_way(run->engine) == engine_depth(run->engine) && engine_collect(run->engine, NULL, error) < 0)
+            return -1;
+        if (submit(run, row, done == count && may_plan(run), error))
             return -1;
         run->out->prefill_steps++;
         if (run->options->progress)
@@ -175,22 +197,21 @@ static int reserve(struct run *run)
     return 0;
 }
 
-/* Chooses the next token from the last step's row and notes everything about it. The token, or -1. */
-static int32_t choose(struct run *run, int row, struct error *error)
+/* Notes a token that the last collected step has drawn, and everything about it. */
+static int note_token(struct run *run, const struct drawn *drawn, struct error *error)
 {
     struct generation *out = run->out;
-    float *logits = engine_logits(run->engine, row);
-    if (reserve(run) || token_list_add(&out->ids, -1))
+    if (reserve(run) || token_list_add(&out->ids, drawn->token))
         return out_of_memory(error);
-    size_t at = out->ids.count - 1;
+    out->logprobs[out->ids.count - 1] = drawn->logprob;
+    if (run->options->alternatives == 0)
+        return 0;
+    const float *logits = engine_logits(run->engine, drawn->row);
     float maximum;
-    if (run->options->alternatives > 0 && !logits_maximum(logits, run->model->vocab, &maximum, error))
-        note_alternatives(run, logits, logits_log_sum(logits, run->model->vocab, maximum));
-    int32_t token =
-        sampler_choose(run->sampler, logits, sequence_length(run->engine, run->sequence), &out->logprobs[at], error);
-    out->ids.id[at] = token;
-    out->ids.count = token < 0 ? at : at + 1;
-    return token;
+    if (logits_maximum(logits, run->model->vocab, &maximum, error))
+        return -1;
+    note_alternatives(run, logits, logits_log_sum(logits, run->model->vocab, maximum));
+    return 0;
 }
 
 static bool is_stop(const struct run *run, int32_t token)
@@ -218,31 +239,51 @@ static bool ended(struct run *run)
     return true;
 }
 
-/* Runs the chosen token; the row that has the next logits, or -1. */
-static int advance(struct run *run, int32_t token, struct error *error)
+/* Submits steps for the tokens to come, as many as can be under way: on a GPU the next step is there before the last one's
+   token is known. What turns out to be too much is dropped with the sequence. */
+static int run_ahead(struct run *run, struct error *error)
 {
-    int row = engine_add(run->engine, run->sequence, token, true, error);
-    if (row < 0 || engine_run(run->engine, error))
-        return -1;
-    run->out->decode_steps++;
-    return row;
+    int depth = run->options->alternatives > 0 ? 1 : engine_depth(run->engine); /* logits last until the next submit */
+    while (engine_under_way(run->engine) < depth && may_plan(run)) {
+        int row =
+            engine_add(run->engine, run->sequence, ENGINE_DRAWN(run->slot), run->options->alternatives > 0, error);
+        if (row < 0 && engine_under_way(run->engine) > 0)
+            return 0; /* out of pages, say: it is an error only if the text goes on so far */
+        if (row < 0 || submit(run, row, true, error))
+            return -1;
+    }
+    return 0;
 }
 
-/* Chooses and steps until the text ends; `row` has the first logits. *found: a stop string ended it. */
-static int decode(struct run *run, int row, bool *found, struct error *error)
+/* Collects the step of the next token, those of a long prompt before it. */
+static int next_token(struct run *run, struct error *error)
 {
-    int32_t token = -1;
+    const struct drawn *drawn;
+    int draws;
+    do
+        draws = engine_collect(run->engine, &drawn, error);
+    while (draws == 0);
+    return draws < 0 ? -1 : note_token(run, drawn, error);
+}
+
+/* Takes tokens until the text ends. *found: a stop string ended it. */
+static int decode(struct run *run, bool *found, struct error *error)
+{
+    struct generation *out = run->out;
+    double start = clock_seconds();
     while (!ended(run)) {
-        if (token >= 0 && (row = advance(run, token, error)) < 0)
+        if (run_ahead(run, error) || next_token(run, error))
             return -1;
-        token = choose(run, row, error);
-        if (token < 0)
-            return -1;
+        if (out->ids.count == 1)
+            out->prefill_seconds += clock_seconds() - start;
+        else
+            out->decode_steps++;
+        int32_t token = out->ids.id[out->ids.count - 1];
         bool stop = is_stop(run, token);
         if (!stop && push_token(run, token, found, error))
             return -1;
         if (stop || *found) {
-            run->out->finish = FINISH_STOP;
+            out->finish = FINISH_STOP;
             return 0;
         }
     }
@@ -253,7 +294,7 @@ static int open_parts(struct run *run, struct error *error)
 {
     const struct generate_options *options = run->options;
     int32_t vocab = run->model->vocab;
-    if (!(run->sampler = sampler_open(options->sampler, vocab, error)))
+    if ((run->slot = draw_open(run->engine, options->sampler, error)) < 0)
         return -1;
     if (options->tokenizer && !(run->detokenizer = detokenizer_open(options->tokenizer, !options->special)))
         return out_of_memory(error);
@@ -267,11 +308,13 @@ static int open_parts(struct run *run, struct error *error)
 
 static void close_parts(struct run *run)
 {
-    if (run->sequence >= 0) {
-        engine_discard(run->engine);
+    engine_discard(run->engine);
+    while (engine_under_way(run->engine) > 0)
+        (void)engine_collect(run->engine, NULL, NULL); /* what was run ahead for nothing */
+    if (run->sequence >= 0)
         sequence_close(run->engine, run->sequence);
-    }
-    sampler_close(run->sampler);
+    if (run->slot >= 0)
+        draw_close(run->engine, run->slot);
     if (run->detokenizer)
         detokenizer_close(run->detokenizer);
     stop_close(run->stop);
@@ -281,23 +324,23 @@ static void close_parts(struct run *run)
 static int generate_parts(struct run *run, const int32_t *prompt, struct error *error)
 {
     struct generation *out = run->out;
-    for (size_t i = 0; i < run->prompt_count; i++)
-        sampler_see(run->sampler, prompt[i], false);
-    int row = -1;
+    if (draw_see(run->engine, run->slot, prompt, run->prompt_count, false, error))
+        return -1;
     double start = clock_seconds();
-    int outcome = prefill(run, prompt, &row, error);
+    int outcome = prefill(run, prompt, error);
     out->prefill_seconds = clock_seconds() - start;
     if (outcome) {
         out->finish = FINISH_INTERRUPTED;
         return outcome < 0 ? -1 : 0;
     }
     bool found = false;
+    double before = out->prefill_seconds;
     start = clock_seconds();
-    if (decode(run, row, &found, error) || (!found && flush_text(run, &found, error)))
+    if (decode(run, &found, error) || (!found && flush_text(run, &found, error)))
         return -1;
     if (found)
         out->finish = FINISH_STOP;
-    out->decode_seconds = clock_seconds() - start;
+    out->decode_seconds = clock_seconds() - start - (out->prefill_seconds - before);
     return 0;
 }
 
@@ -309,6 +352,7 @@ int generate(struct engine *engine, const int32_t *prompt, size_t prompt_count, 
                       .options = options,
                       .out = generation,
                       .prompt_count = prompt_count,
+                      .slot = -1,
                       .sequence = -1};
     memset(generation, 0, sizeof *generation);
     int failed = check_prompt(run.model, prompt, prompt_count, error) || open_parts(&run, error) ||

@@ -55,8 +55,8 @@ struct generation {
     struct text_buffer text;          /* without stop strings and stop ids */
     enum finish finish;
     int32_t prefill_steps, decode_steps;
-    double prefill_seconds; /* until the first token's logits were there */
-    double decode_seconds;  /* the rest, choosing included */
+    double prefill_seconds; /* until the first token was there */
+    double decode_seconds;  /* the rest */
 };
 
 /* The prompt is checked: at least one id, all in the vocabulary, no longer than the context. 0, or -1 and a message;
