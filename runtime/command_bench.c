@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "bandwidth.h"
+#include "bench_stages.h"
 #include "command.h"
 #include "interrupt.h"
 #include "json_out.h"
@@ -12,7 +13,7 @@
 #include "random.h"
 #include "statistics.h"
 
-static const char usage[] = "bench [--prompt N] [--gen N] [--batch N] [--repeat N] [--json]";
+static const char usage[] = "bench [--prompt N] [--gen N] [--batch N] [--repeat N] [--stages] [--json]";
 static const char about[] =
     "Measures prefill and decode on prompts of random tokens, after a run that warms everything up, and how fast this\n"
     "machine reads the same weights with the same threads, or the GPU its memory: decoding cannot be faster than that.";
@@ -29,9 +30,11 @@ struct bench {
     double *prefill; /* [repeat] seconds */
     double *decode;  /* [repeat * gen] seconds */
     int prefills, steps;
+    bool by_stage; /* --stages */
+    struct bench_stages stages;
 };
 
-enum { OPTIONS = 5, INTERRUPTED = 1 };
+enum { OPTIONS = 6, INTERRUPTED = 1 };
 
 static void make_table(struct bench *b, struct option table[OPTIONS])
 {
@@ -74,6 +77,10 @@ static void make_table(struct bench *b, struct option table[OPTIONS])
          .value = "N",
          .help = "rows in a prefill step; 0: as many as a step can have",
          .maximum = INT32_MAX},
+        {.name = "stages",
+         .kind = OPTION_FLAG,
+         .target = &b->by_stage,
+         .help = "after that, time the stages of decode steps one by one, which makes the steps slower"},
     };
     memcpy(table, rows, sizeof rows);
 }
@@ -214,6 +221,27 @@ static int run_once(struct bench *b, int32_t gen, bool measured, struct error *e
     return outcome;
 }
 
+/* Steps whose stages are timed one by one. */
+static int run_stages(struct bench *b, struct error *error)
+{
+    struct engine *engine = b->program->engine;
+    if (open_sequences(b, error))
+        return -1;
+    int outcome = prefill(b, error);
+    if (outcome || engine_time_stages(engine, true, error))
+        return outcome ? outcome : -1;
+    for (int32_t i = 0; i < b->gen && i < BENCH_STEPS_MAX && !outcome; i++) {
+        if (interrupt_requested())
+            outcome = INTERRUPTED;
+        else if (submit_step(b, error) || engine_collect(engine, NULL, error) < 0)
+            outcome = -1;
+        else
+            bench_stages_note(&b->stages, engine);
+    }
+    bench_stages_finish(&b->stages);
+    return outcome || engine_time_stages(engine, false, error) ? outcome ? outcome : -1 : 0;
+}
+
 static int run_all(struct bench *b, struct error *error)
 {
     int outcome = run_once(b, b->gen < 8 ? b->gen : 8, false, error);
@@ -221,6 +249,8 @@ static int run_all(struct bench *b, struct error *error)
         progress_report(&b->program->progress, "measuring", (uint64_t)i, (uint64_t)b->repeat);
         outcome = run_once(b, b->gen, true, error);
     }
+    if (!outcome && b->by_stage)
+        outcome = run_stages(b, error);
     close_sequences(b);
     return outcome;
 }
@@ -289,6 +319,10 @@ static void print_json(const struct bench *b, const struct result *r)
     key_integer(&out, "bandwidth_bytes", (int64_t)r->bandwidth.bytes);
     key_integer(&out, "bandwidth_passes", r->bandwidth.passes);
     key_number(&out, "roof_share", r->share);
+    if (b->by_stage) {
+        json_key(&out, "stages");
+        bench_stages_json(&b->stages, &out);
+    }
     json_close_object(&out);
     fputc('\n', stdout);
 }
@@ -322,6 +356,8 @@ static void print_text(const struct bench *b, const struct result *r)
     if (b->steps)
         printf("roof       %10.1f %%          a step must read %.1f MB of weights: %.3f ms at that bandwidth\n",
                r->share * 100, (double)model->weight_bytes_read / 1e6, r->share * r->decode_median * 1e3);
+    if (b->stages.steps)
+        bench_stages_print(&b->stages, b->batch, r->bandwidth.bytes_per_second);
 }
 
 static int allocate(struct bench *b)
@@ -355,6 +391,10 @@ static int bench_opened(struct bench *b)
         error_set(&error, "out of memory for the measurements");
         return program_fail(program, &error, EXIT_ERROR);
     }
+    /* A device that cannot time stages says so at once. */
+    if (b->by_stage &&
+        (engine_time_stages(program->engine, true, &error) || engine_time_stages(program->engine, false, &error)))
+        return program_fail(program, &error, EXIT_ERROR);
     interrupt_watch();
     int outcome = run_all(b, &error);
     struct bandwidth bandwidth = {0};

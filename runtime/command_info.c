@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "command.h"
+#include "cuda_device.h"
 #include "json_out.h"
 #include "program.h"
 
@@ -118,9 +119,21 @@ static void json_memory(struct json_out *out, const struct model *model, const s
 static void json_variants(struct json_out *out, const struct program *program)
 {
     const struct model *model = program->model;
-    text(out, "device", "cpu");
+    text(out, "device", engine_device(program->engine));
     text(out, "variant", engine_variant(program->engine));
     integer(out, "threads", engine_threads(program->engine));
+    json_key(out, "gpu");
+    if (engine_gpu(program->engine))
+        json_text(out, engine_gpu(program->engine));
+    else
+        json_null(out);
+    json_key(out, "cuda_targets");
+    json_open_array(out);
+    for (int32_t i = 0; model->cuda && i < model->cuda->target_count; i++) {
+        char name[32];
+        json_text(out, cuda_target_text(&model->cuda->targets[i], name));
+    }
+    json_close_array(out);
     json_key(out, "variants");
     json_open_array(out);
     for (int32_t i = 0; i < model->variant_count; i++) {
@@ -207,6 +220,19 @@ static const char *size_text(uint64_t value, char text_out[32])
     return text_out;
 }
 
+static void print_targets(const struct program *program)
+{
+    const struct cuda_model *cuda = program->model->cuda;
+    const char *gpu = engine_gpu(program->engine);
+    char name[32];
+    printf("GPU targets       ");
+    for (int32_t i = 0; i < cuda->target_count; i++)
+        printf("%s%s", i ? ", " : "", cuda_target_text(&cuda->targets[i], name));
+    if (gpu)
+        printf("; using %s on %s", engine_variant(program->engine), gpu);
+    putchar('\n');
+}
+
 static void print_variants(const struct program *program)
 {
     const struct model *model = program->model;
@@ -214,7 +240,9 @@ static void print_variants(const struct program *program)
     for (int32_t i = 0; i < model->variant_count; i++)
         printf("%s%s%s", i ? ", " : "", model->variants[i].name,
                supported(&model->variants[i]) ? "" : " (not on this processor)");
-    printf("; using %s on %d threads\n", engine_variant(program->engine), engine_threads(program->engine));
+    if (!engine_gpu(program->engine))
+        printf("; using %s on %d threads", engine_variant(program->engine), engine_threads(program->engine));
+    putchar('\n');
 }
 
 static void print_defaults(const struct generation_defaults *defaults)
@@ -262,7 +290,10 @@ static void print_text(const struct program *program, const struct memory *memor
            (int)model->max_rows, (int)model->max_outputs, (int)model->page);
     printf("memory            %s of state (%s a token), %s for everything else beside the weights\n",
            size_text(memory->state_total, a), size_text(state_bytes_per_token(model), b), size_text(memory->other, c));
-    print_variants(program);
+    if (model->variant_count)
+        print_variants(program);
+    if (model->cuda)
+        print_targets(program);
     printf("tokenizer         %s; chat template: %s\n", program->tokenizer ? "yes" : "none (token ids only)",
            model->chat_template ? "yes" : "none");
     print_defaults(&model->generation);

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "commands.h"
+#include "fake_cuda_model.h"
 #include "fake_model.h"
 
 static const int32_t end_of_text[] = {63};
@@ -66,6 +67,10 @@ void fake_program_main(int argc, char **argv)
         longer[argc++] = weights;
         argv = longer;
     }
+    struct fake_cuda gpu;
+    const char *targets = getenv("FAKE_TARGETS");
+    if (targets)
+        fake_cuda_init(&gpu, &fake, &(struct fake_cuda_options){.only = strcmp(targets, "cuda") == 0});
     int status = commands_main(&fake.model, argc, argv);
     if (has_tokenizer) {
         unlink(weights);

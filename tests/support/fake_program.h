@@ -9,6 +9,9 @@
 /* At the start of main: when this process is to be the fake program, runs its command line and exits. */
 void fake_program_main(int argc, char **argv);
 
+/* In the environment, FAKE_TARGETS=both or FAKE_TARGETS=cuda gives the fake program a GPU side too, or alone
+   (fake_cuda_model.h). */
+
 /* From now on the fake program has the tokenizer whose tables are in this file; NULL: none. */
 void fake_program_tokenizer(const char *tables);
 
