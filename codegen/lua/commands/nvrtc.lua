@@ -1,5 +1,6 @@
 -- lathe nvrtc LIBRARY ARCH IMAGE SOURCE: compiles one kernel; what `lathe build` starts, once for each. It runs in src/cuda
 -- of a package, and gives NVRTC the headers there and the runtime's from memory. Prints NVRTC's log.
+-- lathe nvrtc --version: what would be used, for tests.
 
 local host = require "host"
 local tools = require "compile.cuda_tools"
@@ -10,6 +11,10 @@ local function read(path)
 end
 
 local function nvrtc(library_path, arch, image_path, source)
+   if library_path == "--version" then
+      print(tools.open("nvrtc").version)
+      return 0
+   end
    local library, reason = host.nvrtc(library_path)
    if not library then error({ message = reason }, 0) end
    local names, texts = {}, {}

@@ -6,8 +6,7 @@ local host = require "host"
 
 local cache = {}
 
-local LIMIT = 1 << 28 -- bytes
-local KEPT = LIMIT // 4 * 3 -- after a sweep
+local LIMIT = 1 << 28 -- bytes; a sweep leaves three quarters
 local MAGIC = "lathe-cache 1\n"
 local STALE = 3600 -- seconds after which somebody's unfinished entry is a leftover
 
@@ -28,11 +27,11 @@ local function make_folders(path)
    end
 end
 
--- open() -> cache, or nil when there is none: switched off, or its folder cannot be made
-function cache.open()
-   local folder = folder_of()
+-- open(folder or nil, limit or nil) -> cache, or nil when there is none: switched off, or its folder cannot be made.
+function cache.open(folder, limit)
+   folder = folder or folder_of()
    if not folder or not pcall(make_folders, folder) then return nil end
-   return setmetatable({ folder = folder, count = 0, written = 0 }, { __index = cache })
+   return setmetatable({ folder = folder, limit = limit or LIMIT, count = 0 }, { __index = cache })
 end
 
 local function read(path)
@@ -84,13 +83,13 @@ function cache:sweep()
          total = total + bytes
       end
    end
-   if total <= LIMIT then return end
+   if total <= self.limit then return end
    table.sort(entries, function(a, b)
       if a.age ~= b.age then return a.age > b.age end
       return a.path < b.path
    end)
    for _, entry in ipairs(entries) do
-      if total <= KEPT then break end
+      if total <= self.limit // 4 * 3 then break end
       os.remove(entry.path)
       total = total - entry.bytes
    end

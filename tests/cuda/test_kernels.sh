@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# Every kernel of every family compiles for every target, without a warning and without a register spilled; with NVRTC, and
+# one model's with nvcc where there is one.
+# shellcheck source=tests/cuda/common.sh
+. "$(dirname -- "$0")/common.sh"
+
+# The kernels of a package by its manifest: as many images as targets, nothing spilled.
+check() { # PACKAGE TARGETS
+    "$lathe" inspect --json "$1" >"$folder/inspect.json"
+    python3 - "$folder/inspect.json" "$2" <<'END'
+import json, sys
+cuda = json.load(open(sys.argv[1]))["cuda"]
+targets = sys.argv[2].split()
+assert cuda["targets"] == targets, cuda["targets"]
+assert len(cuda["kernels"]) > 12, len(cuda["kernels"])
+for kernel in cuda["kernels"]:
+    assert sorted(kernel["images"]) == sorted(targets), kernel["name"]
+    for target, image in kernel["images"].items():
+        assert image["bytes"] > 500, (kernel["name"], target)
+        if not target.startswith("ptx"):
+            assert image["spill_bytes"] == 0 and 8 <= image["registers"] <= 255, (kernel["name"], target, image)
+END
+}
+
+for model in llama-576 mistral-window qwen2-window qwen3-128; do
+    build "$fixtures/$model" --target cuda -o "$folder/$model"
+    check "$folder/$model" "90a 80 ptx80"
+    echo "$model: every kernel for 90a, 80 and PTX of 8.0 ($(cat "$folder/nvrtc"))"
+done
+
+if nvcc=${NVCC:-$(command -v "${CUDA_HOME:-/usr/local/cuda}/bin/nvcc" || command -v nvcc)}; then
+    NVCC=$nvcc build "$fixtures/qwen2-window" --target cuda --compiler nvcc --max-rows 16 -o "$folder/nvcc"
+    check "$folder/nvcc" "90a 80 ptx80"
+    echo "qwen2-window: the same with $("$nvcc" --version | sed -n 's/.*release/nvcc/p')"
+else
+    echo "there is no nvcc here: NVRTC alone"
+fi
