@@ -64,8 +64,8 @@ const struct cuda_model package_cuda = {
     .target_count = sizeof TARGETS / sizeof TARGETS[0],
     .kernels = KERNEL,
     .kernel_count = KERNELS,
-//% for _, name in ipairs { "pack", "random", "sample", "read" } do
-    .$name$_kernel = $constant(name)$,
+//% for _, other in ipairs(others) do
+    .$other.role$_kernel = $other.constant$,
 //% end
     .cuda_version = CUDA_VERSION,
     .sections = SECTIONS,

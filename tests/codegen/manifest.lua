@@ -10,16 +10,16 @@ local recipe = require "recipe"
 
 local tests = {}
 
-local function made()
-   local values = recipe.complete({ model = check.fixture "qwen2-window", output = "/somewhere/else" }, "test")
+local function made(targets)
+   local values = recipe.complete({ model = check.fixture "qwen2-window", output = "/somewhere/else", targets = targets }, "test")
    local plan, checkpoint = pipeline.plan(values, "package")
    local files = pipeline.sources(plan, values)
    return manifest.make(plan, values, pipeline.inputs(checkpoint), files)
 end
 
 -- The manifest as it is read when one field (a path of keys) has another value; false: none.
-local function read_with(path, value)
-   local values = host.json_decode(json.encode(made()), "made")
+local function read_with(path, value, values)
+   values = values or host.json_decode(json.encode(made()), "made")
    local place = values
    for i = 1, #path - 1 do place = place[path[i]] end
    place[path[#path]] = value or nil
@@ -58,6 +58,41 @@ function tests.damaged_fields_are_named()
       { { "parameters" }, 1.5, "parameters" }, { { "compiler" }, "cc", "compiler" },
    }
    for _, case in ipairs(cases) do check.fails(read_with(case[1], case[2]), "MANIFEST.json", case[3]) end
+end
+
+-- A package for the GPU as it is when it was built.
+local function made_for_gpu()
+   local values = made { "cuda" }
+   local images = {}
+   for _, target in ipairs(values.cuda.targets) do
+      images[target] = {}
+      for i in ipairs(values.cuda.kernels) do
+         images[target][i] = { bytes = 1000, registers = 32, shared_bytes = 0, stack_bytes = 0, spill_bytes = 0 }
+      end
+   end
+   manifest.add_images(values, { name = "nvrtc", version = "NVRTC 13.0", flags = "" }, images)
+   return host.json_decode(json.encode(values), "made")
+end
+
+-- Names become files, targets options of a compiler, numbers are printed.
+function tests.damaged_fields_of_the_gpu_are_named()
+   check.equal(#read_with({ "name" }, "good", made_for_gpu())().cuda.targets, 3)
+   local cases = {
+      { { "cuda" }, 3, "cuda" }, { { "cuda", "targets" }, false, "targets" }, { { "cuda", "targets" }, host.array {}, "targets" },
+      { { "cuda", "targets", 1 }, "90a -o/tmp/x", "targets" }, { { "cuda", "targets", 1 }, "", "targets" },
+      { { "cuda", "targets", 1 }, 90, "targets" }, { { "cuda", "buckets", 1 }, "one", "buckets" },
+      { { "cuda", "weights_bytes" }, -1, "weights_bytes" }, { { "cuda", "compiler" }, "nvcc", "compiler" },
+      { { "cuda", "kernels" }, host.array {}, "kernels" }, { { "cuda", "kernels", 1, "name" }, "../x", "kernels[0].name" },
+      { { "cuda", "kernels", 2, "source" }, "src/cuda/other.cu", "kernels[1].source" },
+      { { "cuda", "kernels", 2, "source" }, "/etc/passwd", "kernels[1].source" },
+      { { "cuda", "kernels", 1, "threads" }, "many", "kernels[0]" }, { { "cuda", "kernels", 1, "cost" }, 5, "kernels[0].cost" },
+      { { "cuda", "kernels", 1, "images" }, false, "kernels[0].images" },
+      { { "cuda", "kernels", 1, "images", "80" }, false, "kernels[0].images" },
+      { { "cuda", "kernels", 1, "images", "80", "registers" }, "x", "kernels[0].images" },
+   }
+   for _, case in ipairs(cases) do
+      check.fails(read_with(case[1], case[2], made_for_gpu()), "MANIFEST.json", case[3])
+   end
 end
 
 -- Flags of a manifest are passed to a compiler, which loads plug-ins and writes files when it is told to.

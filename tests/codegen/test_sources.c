@@ -9,15 +9,21 @@
 #include "host.h"
 #include "process.h"
 
-/* Two runs of layers, biases, a window in one layer of two. */
-static const char golden_model[] = "qwen2-window";
+/* A window and biases, head norms, all biases; the last ones for a GPU: head norms, two runs of layers. */
+static const struct package {
+    const char *model, *dtype, *target;
+} packages[] = {{"qwen2-window", "bf16", "c"}, {"qwen3-ratio3", "f32", "c"},     {"llama-bias", "bf16", "c"},
+                {"llama-text", "f32", "c"},    {"qwen3-ratio3", "bf16", "cuda"}, {"qwen2-window", "bf16", "cuda"}};
 
-/* A window and biases, head norms, all biases. */
-static const struct {
-    const char *model, *dtype;
-} packages[] = {{"qwen2-window", "bf16"}, {"qwen3-ratio3", "f32"}, {"llama-bias", "bf16"}, {"llama-text", "f32"}};
+enum { PACKAGES = sizeof packages / sizeof *packages, COMPILED = 3, FOR_CPU = 4 };
 
-enum { PACKAGES = sizeof packages / sizeof *packages, COMPILED = 3 };
+/* Packages with a golden copy. The first: two runs of layers, biases, a window in one layer of two. */
+static const int golden_packages[] = {0, 4};
+
+static const char *made_folder(const struct package *package)
+{
+    return temporary_path("%s-%s/%s", package->target, package->dtype, package->model);
+}
 
 /* Copies of runtime/, which have a test of their own. */
 static bool is_copy(const char *path)
@@ -25,21 +31,22 @@ static bool is_copy(const char *path)
     return strncmp(path, "src/runtime/", 12) == 0 || strcmp(path, "lathe.h") == 0;
 }
 
-static void generate(const char *model, const char *dtype, const char *output)
+/* As tests/golden/refresh.sh: for the GPU, few rows make few kernels. */
+static void generate(const struct package *package)
 {
+    bool gpu = strcmp(package->target, "cuda") == 0;
     struct process_result result;
-    process_ok(&result, lathe(), "generate", fixture_folder(model), "--dtype", dtype, "-o", output, "--quiet", NULL);
+    process_ok(&result, "mkdir", "-p", temporary_path("%s-%s", package->target, package->dtype), NULL);
+    process_free(&result);
+    process_ok(&result, lathe(), "generate", fixture_folder(package->model), "--dtype", package->dtype, "--target",
+               package->target, "-o", made_folder(package), "--quiet", gpu ? "--max-rows" : NULL, "8", NULL);
     process_free(&result);
 }
 
 static void generate_all(void)
 {
-    struct process_result result;
-    for (int i = 0; i < PACKAGES; i++) {
-        process_ok(&result, "mkdir", "-p", temporary_path("%s", packages[i].dtype), NULL);
-        process_free(&result);
-        generate(packages[i].model, packages[i].dtype, temporary_path("%s/%s", packages[i].dtype, packages[i].model));
-    }
+    for (int i = 0; i < PACKAGES; i++)
+        generate(&packages[i]);
 }
 
 /* The files of a folder, a path a line, sorted; free it. */
@@ -80,8 +87,8 @@ static void compare_lines(const char *path, char *expected, char *found)
 
 START_TEST(golden)
 {
-    const char *folder = text("%s/tests/golden/%s", TEST_SOURCE_DIR, golden_model);
-    const char *made = temporary_path("bf16/%s", golden_model);
+    const struct package *package = &packages[golden_packages[_i]];
+    const char *folder = text("%s/tests/golden/%s", TEST_SOURCE_DIR, package->model), *made = made_folder(package);
     char *expected = list(folder), *found = list(made), *rest = expected;
     int compared = 0;
     for (char *path = strtok(found, "\n"); path; path = strtok(NULL, "\n")) {
@@ -89,7 +96,7 @@ START_TEST(golden)
             continue;
         size_t length = strcspn(rest, "\n");
         ck_assert_msg(length == strlen(path) && strncmp(rest, path, length) == 0,
-                      "tests/golden/%s: expected the file %.*s, found %s", golden_model, (int)length, rest, path);
+                      "tests/golden/%s: expected the file %.*s, found %s", package->model, (int)length, rest, path);
         rest += length + (rest[length] == '\n');
         char *left = file_read(text("%s/%s", folder, path), NULL), *right = file_read(text("%s/%s", made, path), NULL);
         compare_lines(path, left, right);
@@ -97,7 +104,7 @@ START_TEST(golden)
         free(right);
         compared++;
     }
-    ck_assert_msg(*rest == '\0', "tests/golden/%s: expected the file %s, found no more", golden_model, rest);
+    ck_assert_msg(*rest == '\0', "tests/golden/%s: expected the file %s, found no more", package->model, rest);
     ck_assert_int_ge(compared, 15);
     free(expected);
     free(found);
@@ -107,7 +114,7 @@ END_TEST
 /* The headers that a package carries are those of the runtime. */
 START_TEST(copies_of_the_runtime)
 {
-    const char *made = temporary_path("bf16/%s", golden_model);
+    const char *made = made_folder(&packages[golden_packages[_i]]);
     char *paths = list(made);
     int compared = 0;
     for (char *path = strtok(paths, "\n"); path; path = strtok(NULL, "\n")) {
@@ -155,18 +162,23 @@ static void compile(const char *folder, const char *compiler, const char *varian
 
 static const char *const compilers[] = {"gcc", "clang"};
 
+static bool is_here(const char *compiler)
+{
+    struct process_result result;
+    process(&result, "sh", "-c", text("command -v %s", compiler), NULL);
+    bool here = result.status == 0;
+    if (!here)
+        printf("  %s is not here: skipped\n", compiler);
+    process_free(&result);
+    return here;
+}
+
 START_TEST(compiles_without_warnings)
 {
     const char *compiler = compilers[_i / COMPILED];
-    const char *folder = temporary_path("%s/%s", packages[_i % COMPILED].dtype, packages[_i % COMPILED].model);
-    struct process_result result;
-    process(&result, "sh", "-c", text("command -v %s", compiler), NULL);
-    if (result.status != 0) {
-        printf("  %s is not here: skipped\n", compiler);
-        process_free(&result);
+    const char *folder = made_folder(&packages[_i % COMPILED]);
+    if (!is_here(compiler))
         return;
-    }
-    process_free(&result);
     char *source = file_read(text("%s/MANIFEST.json", folder), NULL);
     cJSON *manifest = json_parse(source, "MANIFEST.json");
     const cJSON *variant, *flag, *path;
@@ -195,12 +207,22 @@ START_TEST(compiles_without_warnings)
 }
 END_TEST
 
+/* The C of a package for the GPU; tests/cuda has its kernels. */
+START_TEST(gpu_compiles_without_warnings)
+{
+    const char *folder = made_folder(&packages[FOR_CPU + _i / 2]), *compiler = compilers[_i % 2];
+    if (is_here(compiler))
+        compile(folder, compiler, "common", "-DCUDA_VERSION=13000", "cuda/model.c cuda/package.c package.c main.c",
+                true);
+}
+END_TEST
+
 /* The check above sees a warning when there is one. */
 START_TEST(a_warning_is_seen)
 {
     struct process_result result;
     const char *folder = temporary_path("warned");
-    file_copy(temporary_path("bf16/%s", golden_model), folder);
+    file_copy(made_folder(&packages[0]), folder);
     const char *script = text("%s %s -DVARIANT=scalar -Wpedantic -Werror -S -o /dev/null head.c", "cc", common_flags());
     const char *arguments[] = {"sh", "-c", script, NULL};
     process_ok(&result, "sed", "-i", "s/int start = /int unused, start = /", text("%s/src/head.c", folder), NULL);
@@ -222,8 +244,8 @@ START_TEST(is_formatted)
         printf("  clang-format 14 is not here: skipped\n");
         return;
     }
-    file_copy(TEST_SOURCE_DIR "/.clang-format", temporary_path("%s/.clang-format", packages[_i].dtype));
-    const char *folder = temporary_path("%s/%s", packages[_i].dtype, packages[_i].model);
+    const char *folder = made_folder(&packages[_i]);
+    file_copy(TEST_SOURCE_DIR "/.clang-format", text("%s/.clang-format", folder));
     const char *arguments[] = {"sh", "-c", "clang-format --dry-run -Werror *.c *.h", NULL};
     process_run(&result, &(struct process_options){.directory = text("%s/src", folder)}, arguments);
     ck_assert_msg(result.status == 0, "%s: %.1500s", folder, result.err);
@@ -238,9 +260,10 @@ int main(void)
     TCase *sources = tcase_create("sources");
     tcase_set_timeout(sources, 180);
     tcase_add_unchecked_fixture(sources, generate_all, NULL);
-    tcase_add_test(sources, golden);
-    tcase_add_test(sources, copies_of_the_runtime);
-    tcase_add_loop_test(sources, is_formatted, 0, PACKAGES);
+    tcase_add_loop_test(sources, golden, 0, sizeof golden_packages / sizeof *golden_packages);
+    tcase_add_loop_test(sources, copies_of_the_runtime, 0, sizeof golden_packages / sizeof *golden_packages);
+    tcase_add_loop_test(sources, is_formatted, 0, FOR_CPU);
+    tcase_add_loop_test(sources, gpu_compiles_without_warnings, 0, 2 * (PACKAGES - FOR_CPU));
     tcase_add_test(sources, a_warning_is_seen);
     tcase_add_loop_test(sources, compiles_without_warnings, 0, 2 * COMPILED);
     suite_add_tcase(suite, sources);

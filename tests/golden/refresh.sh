@@ -7,8 +7,10 @@ lathe=${LATHE:-../../build/lathe}
 folder=$(mktemp -d)
 trap 'rm -rf -- "$folder"' EXIT
 
-for name in qwen2-window; do
-    "$lathe" generate "../fixtures/models/$name" -o "$folder/$name" --quiet
+for name in qwen2-window qwen3-ratio3; do
+    options=()
+    [ "$name" = qwen2-window ] || options=(--target cuda --max-rows 8) # as tests/codegen/test_sources.c
+    "$lathe" generate "../fixtures/models/$name" ${options[@]+"${options[@]}"} -o "$folder/$name" --quiet
     rm -r "$folder/$name/src/runtime" "$folder/$name/lathe.h"
     sed -i '/^    "src\/runtime\//d; /^    "lathe.h"/d' "$folder/$name/MANIFEST.json"
     rm -rf "./$name"

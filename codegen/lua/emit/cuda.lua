@@ -103,10 +103,12 @@ function cuda.add(files, plan, recipe)
    end
    add("model.c", "model.c", common)
    add("package.c", "package.c", source.merged(common, {
-      targets = image_tables(gpu.targets), kernel_lines = kernel_lines(gpu.kernels), constant = constant,
+      targets = image_tables(gpu.targets), kernel_lines = kernel_lines(gpu.kernels),
       section_lines = section_lines(gpu.sections), trace_lines = trace_lines(gpu.traces),
       cost_lines = cost_lines(gpu.costs), weights_bytes = gpu.weights_bytes, buckets = gpu.buckets,
-      others = gpu.others,
+      others = source.map(gpu.others, function(other)
+         return { role = other.role, constant = constant(other.kernel.name) }
+      end),
    }))
 end
 

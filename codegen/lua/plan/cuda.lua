@@ -277,7 +277,7 @@ function cuda.plan(description, plan, recipe, shared)
    end
    local finish = all.add(cuda_stages.finish(d, description, shared))
    local others = {}
-   for _, stage in ipairs(cuda_stages.others(d)) do others[stage.name] = all.add_other(stage) end
+   for i, stage in ipairs(cuda_stages.others()) do others[i] = { role = stage.role, kernel = all.add_other(stage) } end
    for _, stage in ipairs(all.stages) do
       for _, launch in ipairs(stage.launches) do launch.kernel.layers = stage.layers end
    end
@@ -286,7 +286,8 @@ function cuda.plan(description, plan, recipe, shared)
    local fields, layers = layer_table(#description.layers, weights)
    return {
       targets = targets, dimensions = d, constants = constants_of(d), buffers = buffers, buckets = buckets,
-      traces = traces_of(all.stages, buffers), costs = costs_of(all.stages), kernels = all.kernels, stages = all.stages, others = others, begin = begin, finish = finish,
+      traces = traces_of(all.stages, buffers), costs = costs_of(all.stages), kernels = all.kernels, stages = all.stages,
+      others = others, begin = begin, finish = finish,
       runs = runs_of(layer_stages), sections = weights.sections, weights_bytes = weights.bytes,
       layer_fields = fields, layers = layers,
       offsets = {

@@ -114,13 +114,18 @@ function cuda_stages.finish(d, description, shared)
    }, d.vocab_tiles, "VOCAB_TILES", d.hidden_padded)
 end
 
--- Kernels that are no stage of a step; the runtime launches them (cuda_model.h).
+-- Kernels that are no stage of a step; the runtime launches them (cuda_model.h: role_kernel). Not all have the role's name:
+-- nvcc knows libc's random() and read().
 function cuda_stages.others()
    return {
-      { name = "pack", template = "pack.cu", values = {}, threads = 256, summary = "weights to fragment order, at load" },
-      { name = "random", template = "random.cu", values = {}, threads = 256, summary = "random weights, at load" },
-      { name = "sample", template = "sample.cu", values = {}, threads = 1024, summary = "tokens from logits, behind a step" },
-      { name = "read", template = "read.cu", values = {}, threads = 256, summary = "read bandwidth, for bench" },
+      { role = "pack", name = "pack", template = "pack.cu", values = {}, threads = 256,
+        summary = "weights to fragment order, at load" },
+      { role = "random", name = "random_weights", template = "random.cu", values = {}, threads = 256,
+        summary = "random weights, at load" },
+      { role = "sample", name = "sample", template = "sample.cu", values = {}, threads = 1024,
+        summary = "tokens from logits, behind a step" },
+      { role = "read", name = "read_memory", template = "read.cu", values = {}, threads = 256,
+        summary = "read bandwidth, for bench" },
    }
 end
 
