@@ -42,7 +42,7 @@ if [ ${#targets[@]} -eq 0 ]; then
 fi
 
 # What one input may take, far above what any takes. The sanitizers multiply time by five and memory by three.
-limits=(-timeout=25 -rss_limit_mb=1024 -malloc_limit_mb=400 -max_len=16384)
+limits=(-timeout=25 -report_slow_units=25 -rss_limit_mb=1024 -malloc_limit_mb=400 -max_len=16384)
 most_findings=8 # of one process: then it stops, since the same one comes again and again
 export ASAN_OPTIONS=quarantine_size_mb=32:detect_stack_use_after_return=1:allocator_may_return_null=1:detect_leaks=1
 export UBSAN_OPTIONS=print_stacktrace=1
