@@ -6,7 +6,7 @@
 #   -w WORKERS   processes for each target, which share what they find (1)
 #   -o DIR       where the results go (results)
 #
-# DIR gets summary.tsv, a line for each target; crashes/TARGET-KIND-HASH, the inputs to reproduce findings; logs/, the
+# DIR gets summary.tsv, a line for each target (figures adds them up); crashes/TARGET-KIND-HASH, the inputs to reproduce findings; logs/, the
 # last lines that each process printed; corpus/TARGET.tar.gz, what was found on the way. Exits with 1 after a finding.
 set -uo pipefail
 export LC_ALL=C.UTF-8
@@ -23,7 +23,7 @@ while getopts t:c:w:o: option; do
 done
 shift $((OPTIND - 1))
 
-archive=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)/fuzzers.tar.gz
+archive=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)/fuzzers.tar.xz
 mkdir -p "$out/crashes" "$out/logs" "$out/corpus"
 out=$(cd -- "$out" && pwd)
 memory=/dev/shm
@@ -32,7 +32,7 @@ scratch=$(mktemp -d "$memory/lathe-hours-XXXXXX") || exit 1
 trap 'rm -rf -- "$scratch"' EXIT
 here=$scratch/fuzzers
 mkdir -p "$here"
-tar -xzf "$archive" -C "$here" || exit 1
+tar -xJf "$archive" -C "$here" || exit 1
 
 targets=("$@")
 if [ ${#targets[@]} -eq 0 ]; then
@@ -66,7 +66,7 @@ run_worker() { # TARGET NUMBER
     mkdir -p "$folder" "$scratch/tmp.$target.$number"
     [ ! -f "$here/$target.dict" ] || dictionary=(-dict="$here/$target.dict")
     local known=()
-    for known_folder in "$here/seeds/$target" "$here/regressions/$target"; do
+    for known_folder in "$here/seeds/$target" "$here/regressions/$target" "$here/corpus/$target"; do
         [ ! -d "$known_folder" ] || known+=("$known_folder")
     done
     : >"$log.cpu"
@@ -88,7 +88,7 @@ run_worker() { # TARGET NUMBER
     rm -rf -- "$scratch/tmp.$target.$number" "$log.now"
 }
 
-printf 'target\tprocesses\tseconds\tcpu_seconds\texecutions\tper_cpu_second\tcov\tfeatures\tcorpus\tfindings\tpeak_rss_mb\tleaks_checked\tended\n' \
+printf 'target\tprocesses\tseconds\tcpu_seconds\texecutions\tper_cpu_second\tcov\tfeatures\tcorpus\tfindings\tpeak_rss_mb\tleaks_checked\tended\tcommit\n' \
     >"$out/summary.tsv"
 sum_up() { # TARGET
     local target=$1
@@ -96,15 +96,15 @@ sum_up() { # TARGET
     cat "$scratch/$target".[0-9] "$scratch/$target".[0-9][0-9] 2>/dev/null | awk -v target="$target" \
         -v workers="$workers" -v seconds="$seconds" -v cpu="$(cat "$scratch/cpu")" -v leaks="$leaks" \
         -v findings="$(cat "$scratch/$target".*.findings | awk '{ n += $1 } END { print n + 0 }')" \
-        -v ended="$(date -u +%FT%TZ)" '
+        -v ended="$(date -u +%FT%TZ)" -v commit="$(cat "$here/commit")" '
         { for (i = 1; i < NF; i++) {
             if ($i == "cov:" && $(i + 1) + 0 > cov) cov = $(i + 1) + 0
             if ($i == "ft:" && $(i + 1) + 0 > ft) ft = $(i + 1) + 0
             if ($i == "corp:" && $(i + 1) + 0 > corpus) corpus = $(i + 1) + 0 } }
         /number_of_executed_units/ { runs += $2 }
         /peak_rss_mb/ && $2 > rss { rss = $2 }
-        END { printf "%s\t%d\t%d\t%d\t%d\t%.1f\t%d\t%d\t%d\t%d\t%d\t%s\t%s\n", target, workers, seconds, cpu, runs,
-                     cpu ? runs / cpu : 0, cov, ft, corpus, findings, rss, leaks, ended }' >>"$out/summary.tsv"
+        END { printf "%s\t%d\t%d\t%d\t%d\t%.1f\t%d\t%d\t%d\t%d\t%d\t%s\t%s\t%s\n", target, workers, seconds, cpu, runs,
+                     cpu ? runs / cpu : 0, cov, ft, corpus, findings, rss, leaks, ended, commit }' >>"$out/summary.tsv"
     tar -C "$scratch/corpus" -czf "$out/corpus/$target.tar.gz" "$target" 2>/dev/null
 }
 
