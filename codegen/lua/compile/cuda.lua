@@ -79,15 +79,15 @@ local function headers_text(files)
    return table.concat(parts, "\0")
 end
 
--- PTX ends in a zero, which nvcc leaves to others.
+-- The driver wants PTX that ends in a zero, which nvcc leaves to others. Comments and indentation are a fifth of it.
 local function image_of(path, target)
    local image = read(path)
-   if target.ptx and image:sub(-1) ~= "\0" then image = image .. "\0" end
-   return image
+   if not target.ptx then return image end
+   return (("\n" .. image:gsub("%z", "")):gsub("\n[ \t]*//[^\n]*", ""):gsub("\n%s+", "\n"):sub(2)) .. "\0"
 end
 
 -- The assembly file: a table of struct cuda_image for each target, in the order of the kernels.
-local function assembly(targets, kernels, image_bytes)
+local function assembly(targets, kernels, images)
    local data, tables = { ".section .rodata" }, { '.section .data.rel.ro, "aw"' }
    for _, target in ipairs(targets) do
       local symbol = "CUDA_IMAGES_" .. target.name:upper()
@@ -95,10 +95,30 @@ local function assembly(targets, kernels, image_bytes)
       for i, kernel in ipairs(kernels) do
          local label = string.format("image_%s_%d", target.name, i)
          data[#data + 1] = string.format('.balign 16\n%s: .incbin "%s.%s"', label, kernel.name, target.name)
-         tables[#tables + 1] = string.format(".quad %s, %d", label, image_bytes[target.name][i])
+         tables[#tables + 1] = string.format(".quad %s, %d", label, images[target.name][i].bytes)
       end
    end
    return table.concat(data, "\n") .. "\n" .. table.concat(tables, "\n") .. '\n.section .note.GNU-stack, "", %progbits\n'
+end
+
+-- An entry of the cache: what ptxas said, then the image.
+local function entry_of(resources, image) return string.pack("<s4", json.encode(resources)) .. image end
+
+local function read_entry(entry)
+   local text, position = string.unpack("<s4", entry)
+   return host.json_decode(text, "cache"), entry:sub(position)
+end
+
+-- The job that compiles one kernel. done(resources, image) is called with what came of it.
+local function job_of(kernel, text, target, tool, package, image, done)
+   local source = kernel.source:match("^src/(.+)$")
+   return {
+      source = source, target = target, length = #text, directory = package .. "/src/cuda", log = image .. ".log",
+      arguments = tool.arguments(target, source:match("([^/]+)$"), image .. ".new"),
+      ended = function(job, status, log)
+         done(check(job, status, log), image_of(image .. ".new", target))
+      end,
+   }
 end
 
 -- build(package folder, files, kernels, targets, tool, work folder, progress) -> the assembly file; images: for each
@@ -107,48 +127,39 @@ function cuda.build(package, files, kernels, targets, tool, work, progress)
    local texts = {}
    for _, file in ipairs(files) do texts[file.path] = file.text end
    local headers, kept = headers_text(files), cuda_cache.open()
-   local images, image_bytes, list = {}, {}, {}
+   local images, list = {}, {}
 
    for _, target in ipairs(targets) do
-      images[target.name], image_bytes[target.name] = {}, {}
+      images[target.name] = {}
       for i, kernel in ipairs(kernels) do
-         local image = string.format("%s/%s.%s", work, kernel.name, target.name)
+         local path = string.format("%s/%s.%s", work, kernel.name, target.name)
          local text = texts[kernel.source] or fail("%s: expected this source of the package, found none", kernel.source)
          local key = host.hash(table.concat({ tool.identity, tool.flags, target.arch, kernel.name, headers,
                                               without_header(text) }, "\0"))
-         local function have(resources, bytes)
-            resources.bytes = bytes
-            images[target.name][i], image_bytes[target.name][i] = resources, bytes
+         local function have(resources, image)
+            write(path, image)
+            resources.bytes = #image
+            images[target.name][i] = resources
          end
 
-         local found = kept and kept:find(key)
-         if found then
-            local length, position = string.unpack("<I4", found)
-            local resources = host.json_decode(found:sub(position, position + length - 1), "cache")
-            write(image, found:sub(position + length))
-            have(resources, #found - position - length + 1)
+         local entry = kept and kept:find(key)
+         if entry then
+            have(read_entry(entry))
          else
-            local source = kernel.source:match("^src/(.+)$")
-            list[#list + 1] = {
-               source = source, target = target, arguments = tool.arguments(target, source:match("([^/]+)$"), image .. ".new"),
-               directory = package .. "/src/cuda", log = image .. ".log",
-               ended = function(job, status, log)
-                  local resources = check(job, status, log)
-                  local content = image_of(image .. ".new", target)
-                  write(image, content)
-                  if kept then
-                     local text = json.encode(resources)
-                     kept:keep(key, string.pack("<s4", text) .. content)
-                  end
-                  have(resources, #content)
-               end,
-            }
+            list[#list + 1] = job_of(kernel, text, target, tool, package, path, function(resources, image)
+               if kept then kept:keep(key, entry_of(resources, image)) end
+               have(resources, image)
+            end)
          end
       end
    end
+   table.sort(list, function(a, b) -- the longest first, so that the last ones are short
+      if a.length ~= b.length then return a.length > b.length end
+      return a.log < b.log
+   end)
    jobs.run(list, "compiling GPU kernels", progress)
    if kept then kept:sweep() end
-   write(work .. "/images.S", assembly(targets, kernels, image_bytes))
+   write(work .. "/images.S", assembly(targets, kernels, images))
    return work .. "/images.S", images
 end
 

@@ -111,7 +111,7 @@ local function find_nvcc(work)
    candidates[#candidates + 1] = "nvcc"
    for _, candidate in ipairs(candidates) do
       local status, text = jobs.run_one({ candidate, "--version" }, ".", work .. "/nvcc.log")
-      if status == 0 then return candidate, text end
+      if status == 0 then return candidate:find("/") and host.real_path(candidate) or candidate, text end
    end
    fail("--compiler nvcc: nvcc was not found (in $NVCC, CUDA_HOME, /usr/local/cuda and the PATH); install the CUDA toolkit, "
         .. "or build without this option: NVRTC needs the library alone")
