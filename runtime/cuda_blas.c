@@ -161,15 +161,13 @@ static bool find_interface(void *library, struct interface *call, struct error *
            find(library, "cublasLtMatmul", &call->matmul, error);
 }
 
-struct cuda_blas *cuda_blas_open(const char *path, uint64_t workspace, uint64_t workspace_bytes, struct error *error)
+struct cuda_blas *cuda_blas_open(const char *path, struct error *error)
 {
     struct cuda_blas *blas = calloc(1, sizeof *blas);
     if (!blas) {
         error_set(error, "out of memory");
         return NULL;
     }
-    blas->workspace = workspace;
-    blas->workspace_bytes = workspace_bytes;
     blas->library = open_library(path, error);
     if (!blas->library || !find_interface(blas->library, &blas->call, error)) {
         cuda_blas_close(blas);
@@ -185,6 +183,12 @@ struct cuda_blas *cuda_blas_open(const char *path, uint64_t workspace, uint64_t 
         return NULL;
     }
     return blas;
+}
+
+void cuda_blas_workspace(struct cuda_blas *blas, uint64_t workspace, uint64_t bytes)
+{
+    blas->workspace = workspace;
+    blas->workspace_bytes = bytes;
 }
 
 static void close_product(const struct interface *call, struct cuda_blas_product *product)

@@ -15,9 +15,11 @@ struct cuda_blas;
 struct cuda_blas_product;
 
 /* Opens the library: `path` if given, else LATHE_CUBLASLT, CUDA_HOME's lib64, what the loader finds, /usr/local/cuda,
-   the folder of the Python package nvidia-cublas. A CUDA context must be current. workspace: [workspace_bytes] device
-   memory that products may use, owned by the caller. NULL and a message that names what was tried. */
-struct cuda_blas *cuda_blas_open(const char *path, uint64_t workspace, uint64_t workspace_bytes, struct error *error);
+   the folder of the Python package nvidia-cublas. A CUDA context must be current. NULL and a message that names what was
+   tried. */
+struct cuda_blas *cuda_blas_open(const char *path, struct error *error);
+/* Device memory that products opened from now on may use, aligned to 256; the caller's. */
+void cuda_blas_workspace(struct cuda_blas *blas, uint64_t workspace, uint64_t bytes);
 /* Closes it with all its products; NULL is allowed. */
 void cuda_blas_close(struct cuda_blas *blas);
 

@@ -72,7 +72,7 @@ static int place_rows(struct cuda_stream *stream, const struct cuda_load *load, 
     const struct cuda_driver *driver = &stream->device->driver;
     for (int32_t i = 0; i < cuda->section_count; i++) {
         const struct cuda_section *section = &cuda->sections[i];
-        if (section->tensor != index)
+        if (section->tensor != index || section->offset >= load->weights_bytes)
             continue;
         if (section->packing == CUDA_PACKING_COPY) {
             CUdeviceptr to = load->weights + section->offset + (uint64_t)first * row_bytes(tensor);
@@ -356,7 +356,7 @@ static int stream_weights(struct cuda_stream *stream, const struct cuda_load *lo
 int cuda_load(struct cuda_stream *stream, const struct cuda_load *load, struct error *error)
 {
     const struct cuda_driver *driver = &stream->device->driver;
-    if (cuda_check(driver, driver->cuMemsetD8Async(load->weights, 0, load->model->cuda->weights_bytes, stream->handle),
+    if (cuda_check(driver, driver->cuMemsetD8Async(load->weights, 0, load->weights_bytes, stream->handle),
                    "clearing the weights' memory", error) ||
         (load->model->random ? make_weights(stream, load, error) : stream_weights(stream, load, error)))
         return -1;

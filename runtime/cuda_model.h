@@ -85,6 +85,8 @@ struct cuda_model {
     const struct cuda_section *sections;
     int32_t section_count;
     uint64_t weights_bytes, arena_bytes;
+    uint64_t bulk_bytes; /* of the sections at offsets from weights_bytes on: row-major copies for bulk steps */
+    int32_t bulk_rows;   /* rows of a bulk step, the bucket max_rows; 0: the package has none */
     const int32_t *buckets; /* [bucket_count] rows of a captured step, ascending; the last is max_rows */
     int32_t bucket_count;
     const struct cuda_trace *traces;
@@ -93,6 +95,9 @@ struct cuda_model {
     int32_t cost_count;
     /* Launches the stages of one step of up to `rows` rows, in order, with cuda_launch. Captured once a bucket. */
     void (*enqueue)(struct cuda_stream *stream, const struct cuda_step *step, int rows);
+    /* The same for a bulk step (docs/cuda.md, "Two classes"): bulk_rows rows of one sequence from a position that is a
+       multiple of them, with cuda_launch and cuda_product. */
+    void (*enqueue_bulk)(struct cuda_stream *stream, const struct cuda_step *step);
 };
 
 /* For the generated model.c: launches kernel `kernel` with a grid of x * y * z blocks and the parameters that every
@@ -101,5 +106,19 @@ struct cuda_model {
    number; -1 outside the layers. */
 void cuda_launch(struct cuda_stream *stream, int kernel, const char *stage, int x, int y, int z,
                  const struct cuda_step *step, const void *layer, int layer_bytes, int index);
+
+/* A product of a bulk step, all in device memory and row-major:
+
+       output[rows, outputs] = input[rows, depth] x weight[outputs, depth]^T   (+ output, if accumulate) */
+struct cuda_product {
+    int32_t rows, outputs, depth;
+    bool f32, accumulate; /* output is f32, else bf16; it is added to what is there */
+    const void *weight;   /* bf16 */
+    const void *input;    /* bf16 */
+    void *output;
+};
+
+/* Puts a product into the stream, like cuda_launch. */
+void cuda_product(struct cuda_stream *stream, const char *stage, int index, const struct cuda_product *product);
 
 #endif

@@ -53,7 +53,8 @@ static void place_fixed(struct cuda_plan *plan, const struct model *model)
     plan->table = state_model_table(model);
     plan->table_slots = model->max_rows > TABLES_LEAST ? model->max_rows : TABLES_LEAST;
     plan->draw_slots = DRAW_SLOTS;
-    plan->weights = take(plan, model->cuda->weights_bytes);
+    plan->weights_bytes = model->cuda->weights_bytes + (plan->bulk ? model->cuda->bulk_bytes : 0);
+    plan->weights = take(plan, plan->weights_bytes);
     plan->staging = plan->bytes;
     plan->arena = take(plan, model->cuda->arena_bytes);
     uint64_t logits = outputs * (uint64_t)model->vocab * sizeof(float);
@@ -74,6 +75,7 @@ static void place_fixed(struct cuda_plan *plan, const struct model *model)
     plan->sample_scratch = take(plan, draws * CUDA_SAMPLE_SCRATCH(model->vocab));
     plan->sample_part = take(plan, draws * CUDA_SAMPLE_CHUNKS * sizeof(struct cuda_sample_part));
     plan->sample_arrivals = take(plan, draws * sizeof(uint32_t));
+    plan->workspace = take(plan, plan->bulk ? CUDA_WORKSPACE : 0);
     plan->state = plan->bytes;
 }
 
@@ -92,7 +94,7 @@ static int explain(const struct cuda_plan *plan, const struct cuda_device *devic
         "activations and logits %.0f (less with a smaller --max-rows when it is built), %s %.0f%s, reserve "
         "%.0f; %s",
         device->name, mib(free_bytes), mib(total), model->name, mib(plan->bytes + state + reserve_of(total)),
-        mib(model->cuda->weights_bytes), mib(rest), given ? "--kv-memory" : "one page of state", mib(state), "",
+        mib(plan->weights_bytes), mib(rest), given ? "--kv-memory" : "one page of state", mib(state), "",
         mib(reserve_of(total)),
         given ? "ask for less --kv-memory, or end other programs that use the GPU"
               : "end other programs that use the GPU");
@@ -136,15 +138,41 @@ static int place_state(struct cuda_plan *plan, const struct cuda_device *device,
     return 0;
 }
 
-int cuda_plan_make(struct cuda_plan *plan, const struct cuda_device *device, const struct model *model,
-                   const struct engine_options *options, struct error *error)
+/* Would the plan with bulk steps have all the state that is wanted? */
+static bool has_room(const struct cuda_plan *fixed, const struct model *model, const struct engine_options *options,
+                     uint64_t free_bytes, uint64_t total)
 {
-    memset(plan, 0, sizeof *plan);
+    uint64_t wanted = options->kv_memory   ? options->kv_memory
+                      : options->kv_wanted ? options->kv_wanted
+                                           : (uint64_t)fixed->table * state_model_page_bytes(model);
+    uint64_t most = fixed->bytes > fixed->staging + cuda_load_staging(model)
+                        ? fixed->bytes
+                        : fixed->staging + cuda_load_staging(model);
+    uint64_t rest = state_model_scratch_bytes(model) + reserve_of(total) + 2 * ALIGNMENT;
+    return most + rest < free_bytes && wanted <= free_bytes - most - rest;
+}
+
+int cuda_plan_make(struct cuda_plan *plan, const struct cuda_device *device, const struct model *model,
+                   const struct engine_options *options, bool bulk, struct error *error)
+{
     size_t free_bytes, total;
     if (cuda_check(&device->driver, device->driver.cuMemGetInfo_v2(&free_bytes, &total), "asking for free memory",
                    error))
         return -1;
+    memset(plan, 0, sizeof *plan);
+    plan->bulk = bulk;
     place_fixed(plan, model);
+    if (bulk && !has_room(plan, model, options, free_bytes, total)) {
+        char message[256];
+        snprintf(message, sizeof message,
+                 "the GPU has no memory for a second copy of the weights (%.0f MiB): prompts are read by the exact "
+                 "kernels, slower",
+                 mib(model->cuda->bulk_bytes));
+        if (options->notice)
+            options->notice(options->progress_context, message);
+        memset(plan, 0, sizeof *plan);
+        place_fixed(plan, model);
+    }
     if (place_state(plan, device, model, options, free_bytes, total, error))
         return -1;
     /* The load works where activations and state will be. */

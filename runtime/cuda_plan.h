@@ -6,6 +6,7 @@
 #include "engine.h"
 #include "model.h"
 
+enum { CUDA_WORKSPACE = 32 << 20 };
 enum { CUDA_RECORDS = 2 }; /* steps that can be under way: what a step reads is there so many times */
 
 /* Offsets into the block; sizes are what the next offset leaves. */
@@ -22,11 +23,15 @@ struct cuda_plan {
     int32_t table, table_slots;    /* entries of a page table; page tables */
     int32_t draw_slots, max_draws; /* that there are; in a step (0: the package has no sampling kernel) */
     int32_t pages;
+    uint64_t workspace;      /* CUDA_WORKSPACE bytes for cuBLASLt, with `bulk` */
+    uint64_t weights_bytes;  /* of the sections that are loaded: all of them with `bulk` */
+    bool bulk;               /* bulk steps have their row-major weights */
 };
 
 /* Plans the block for what is free on the device now. 0, or -1 and a message that says what is needed and what is free.
-   Less state than the options want is announced through their notice. */
+   Less state than the options want is announced through their notice. bulk: with room for bulk steps, unless that would
+   leave less state than is wanted; also announced. */
 int cuda_plan_make(struct cuda_plan *plan, const struct cuda_device *device, const struct model *model,
-                   const struct engine_options *options, struct error *error);
+                   const struct engine_options *options, bool bulk, struct error *error);
 
 #endif

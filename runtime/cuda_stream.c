@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cuda_blas.h"
+
 int cuda_stream_open(struct cuda_stream *stream, struct cuda_device *device, struct error *error)
 {
     memset(stream, 0, sizeof *stream);
@@ -85,6 +87,28 @@ void cuda_launch(struct cuda_stream *stream, int kernel, const char *stage, int 
     struct cuda_step copy = *step;
     void *parameters[] = {&copy, (void *)(uintptr_t)layer, &index};
     cuda_stream_launch(stream, kernel, stage, index, (unsigned[]){(unsigned)x, (unsigned)y, (unsigned)z}, parameters);
+}
+
+void cuda_product(struct cuda_stream *stream, const char *stage, int index, const struct cuda_product *product)
+{
+    const struct cuda_blas_shape shape = {.rows = product->rows,
+                                          .outputs = product->outputs,
+                                          .depth = product->depth,
+                                          .f32 = product->f32,
+                                          .accumulate = product->accumulate};
+    const struct cuda_observer *observer = stream->observer;
+    if (observer)
+        observe(stream, observer->before, stage, index);
+    if (stream->failed)
+        return;
+    const struct cuda_blas_product *known = cuda_blas_product(stream->blas, &shape, &stream->error);
+    stream->failed =
+        !known || cuda_blas_run(stream->blas, known, (uint64_t)(uintptr_t)product->weight,
+                                (uint64_t)(uintptr_t)product->input, (uint64_t)(uintptr_t)product->output,
+                                stream->handle, &stream->error) != 0;
+    stream->follows = false; /* the library's kernels do not say when the next one may begin */
+    if (observer)
+        observe(stream, observer->after, stage, index);
 }
 
 CUgraphExec cuda_stream_capture(struct cuda_stream *stream, void (*enqueue)(void *context, struct cuda_stream *stream),

@@ -17,8 +17,11 @@ struct cuda_observer {
     void *context;
 };
 
+struct cuda_blas;
+
 struct cuda_stream {
     struct cuda_device *device;
+    struct cuda_blas *blas;  /* of cuda_product; NULL: no bulk steps. Owned by the engine */
     CUstream handle;         /* NULL: not open */
     bool programmatic;       /* in a graph, launches after the first may begin before their predecessor ends */
     bool capturing, follows; /* follows: a kernel precedes the next launch in this graph */

@@ -21,6 +21,7 @@ struct engine_options {
     uint64_t kv_wanted;  /* bytes that the pages will need; 0: enough for one sequence of max_seq. A GPU that has less
                             left gives what is left */
     bool skip_verify;    /* do not check the payload's hash */
+    bool exact;          /* no bulk steps: a row's bits are the same in any chunking of its prompt (docs/cuda.md) */
     void (*notice)(void *context, const char *message);                               /* may be NULL */
     void (*progress)(void *context, const char *what, uint64_t done, uint64_t total); /* may be NULL */
     void *progress_context;                                                           /* of notice too */

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cuda_blas.h"
 #include "cuda_device.h"
 #include "cuda_draws.h"
 #include "cuda_load.h"
@@ -42,6 +43,8 @@ struct engine_device {
 
     struct record record[CUDA_RECORDS];
     CUgraphExec *graph; /* [bucket_count][CUDA_RECORDS][without draws, with] NULL: not captured yet */
+    CUgraphExec bulk_graph[CUDA_RECORDS][2];
+    struct cuda_blas *blas; /* of bulk steps; NULL: there are none */
     struct cuda_draws draws;
     struct cuda_timing timing;
     bool timed;
@@ -128,6 +131,10 @@ static void cuda_close(struct engine_device *device)
     for (int32_t i = 0; device->graph && i < device->model->cuda->bucket_count * CUDA_RECORDS * 2; i++)
         if (device->graph[i])
             (void)driver->cuGraphExecDestroy(device->graph[i]);
+    for (int i = 0; i < CUDA_RECORDS * 2; i++)
+        if (device->bulk_graph[i / 2][i % 2])
+            (void)driver->cuGraphExecDestroy(device->bulk_graph[i / 2][i % 2]);
+    cuda_blas_close(device->blas);
     for (int i = 0; i < CUDA_RECORDS; i++) {
         struct record *record = &device->record[i];
         void *pinned[] = {record->host, record->table, record->logits};
@@ -153,6 +160,22 @@ static void cuda_close(struct engine_device *device)
     free(device);
 }
 
+/* The library for bulk steps, if the package has them and nothing forbids them. Without it prompts are slower. */
+static bool open_bulk(struct engine_device *device, const struct engine_options *options)
+{
+    struct error error;
+    char message[1200];
+    if (options->exact || device->model->cuda->bulk_rows == 0)
+        return false;
+    device->blas = cuda_blas_open(NULL, &error);
+    if (device->blas)
+        return true;
+    snprintf(message, sizeof message, "prompts are read by the exact kernels, slower: %s", error.message);
+    if (options->notice)
+        options->notice(options->progress_context, message);
+    return false;
+}
+
 static struct engine_device *cuda_open(const struct model *model, const struct engine_options *options,
                                        struct state **state, struct error *error)
 {
@@ -171,9 +194,14 @@ static struct engine_device *cuda_open(const struct model *model, const struct e
     if (cuda_device_open(&device->gpu, model->cuda, model->name, instead(model), options->notice, options->progress,
                          options->progress_context, error) ||
         cuda_stream_open(&device->stream, &device->gpu, error) ||
-        cuda_plan_make(&device->plan, &device->gpu, model, options, error) || allocate(device, state, error)) {
+        cuda_plan_make(&device->plan, &device->gpu, model, options, open_bulk(device, options), error) ||
+        allocate(device, state, error)) {
         cuda_close(device);
         return NULL;
+    }
+    if (device->plan.bulk) {
+        cuda_blas_workspace(device->blas, device->memory + device->plan.workspace, CUDA_WORKSPACE);
+        device->stream.blas = device->blas;
     }
     cuda_target_text(device->gpu.target, device->variant);
     return device;
@@ -188,6 +216,7 @@ static int cuda_load_weights(struct engine_device *device, const struct engine_o
         .model = device->model,
         .package = package,
         .verify = !options->skip_verify,
+        .weights_bytes = plan->weights_bytes,
         .weights = device->memory + plan->weights,
         .staging = device->memory + plan->staging,
         .progress = options->progress,
@@ -228,7 +257,7 @@ static const void *cuda_section_data(const struct engine_device *device, const s
 
 static uint64_t cuda_other_bytes(const struct engine_device *device)
 {
-    return device->plan.bytes - device->model->cuda->weights_bytes -
+    return device->plan.bytes - device->plan.weights_bytes -
            (uint64_t)device->plan.pages * state_model_page_bytes(device->model);
 }
 
@@ -374,14 +403,17 @@ struct enqueue {
     const struct engine_device *device;
     struct cuda_step step;
     int rows, place;
-    bool draws;
+    bool draws, bulk;
 };
 
 static void enqueue_step(void *context, struct cuda_stream *stream)
 {
     const struct enqueue *enqueue = context;
     const struct engine_device *device = enqueue->device;
-    device->model->cuda->enqueue(stream, &enqueue->step, enqueue->rows);
+    if (enqueue->bulk)
+        device->model->cuda->enqueue_bulk(stream, &enqueue->step);
+    else
+        device->model->cuda->enqueue(stream, &enqueue->step, enqueue->rows);
     if (enqueue->draws)
         cuda_draws_enqueue(&device->draws, stream, device->memory + device->plan.record[enqueue->place], enqueue->rows);
 }
@@ -392,6 +424,22 @@ static int32_t bucket_of(const struct cuda_model *model, int32_t rows)
     while (bucket + 1 < model->bucket_count && model->buckets[bucket] < rows)
         bucket++;
     return bucket;
+}
+
+/* A whole aligned chunk of one sequence: the class of its bits follows from its rows alone, not from who else is there. A
+   look at the tensors (--dump) is one at the exact class. */
+static bool is_bulk(const struct engine_device *device, const struct engine_batch *batch)
+{
+    int32_t rows = device->model->cuda->bulk_rows;
+    if (!device->stream.blas || batch->trace || batch->rows != rows || batch->row[0].position % rows != 0)
+        return false;
+    for (int32_t r = 0; r < rows; r++) {
+        const struct row *row = &batch->row[r];
+        if (row->sequence != batch->row[0].sequence || row->position != batch->row[0].position + r ||
+            row->scratch >= 0 || row->shared != row->position + 1 || row->adapter >= 0)
+            return false;
+    }
+    return true;
 }
 
 /* Runs the kernels: as a graph, or one by one where somebody watches. */
@@ -407,6 +455,7 @@ static int launch(struct engine_device *device, const struct engine_batch *batch
         .rows = model->buckets[bucket],
         .place = place,
         .draws = batch->draws > 0,
+        .bulk = is_bulk(device, batch),
     };
     if (batch->trace) {
         struct cuda_tracer tracer = {.model = device->model,
@@ -426,7 +475,8 @@ static int launch(struct engine_device *device, const struct engine_batch *batch
     }
     if (device->timed)
         return cuda_timing_run(&device->timing, enqueue_step, &enqueue, error);
-    CUgraphExec *graph = &device->graph[(bucket * CUDA_RECORDS + place) * 2 + enqueue.draws];
+    CUgraphExec *graph = enqueue.bulk ? &device->bulk_graph[place][enqueue.draws]
+                                      : &device->graph[(bucket * CUDA_RECORDS + place) * 2 + enqueue.draws];
     if (!*graph && !(*graph = cuda_stream_capture(&device->stream, enqueue_step, &enqueue, error)))
         return -1;
     return cuda_check(driver, driver->cuGraphLaunch(*graph, device->stream.handle), "launching a step", error);

@@ -20,7 +20,7 @@ struct common_options {
     const char *device, *cpu, *weights;
     int32_t threads;
     uint64_t kv_memory;
-    bool no_verify, json, help;
+    bool no_verify, exact, json, help;
 };
 
 struct program {
@@ -30,7 +30,7 @@ struct program {
     struct engine *engine;       /* program_engine */
     struct tokenizer *tokenizer; /* program_tokenizer; NULL: the package has none */
     struct package package;      /* mapped for the tokenizer alone, when there is no engine */
-    struct option table[8];      /* of the common options */
+    struct option table[9];      /* of the common options */
     const char *usage, *about;   /* for the help: what follows the program's name, and what the command does */
     const char *notes;           /* after the options; may be NULL */
 };

@@ -55,6 +55,9 @@ static const struct cuda_cost COSTS[] = {
 
 static const int32_t BUCKETS[] = {$table.concat(buckets, ", ")$};
 
+//% if bulk then
+void cuda_bulk_model(struct cuda_stream *stream, const struct cuda_step *step);
+//% end
 void cuda_step_model(struct cuda_stream *stream, const struct cuda_step *step, int rows);
 
 extern const struct cuda_model package_cuda;
@@ -79,4 +82,9 @@ const struct cuda_model package_cuda = {
     .costs = COSTS,
     .cost_count = sizeof COSTS / sizeof COSTS[0],
     .enqueue = cuda_step_model,
+//% if bulk then
+    .bulk_bytes = $bulk.bytes$,
+    .bulk_rows = BULK_ROWS,
+    .enqueue_bulk = cuda_bulk_model,
+//% end
 };

@@ -76,7 +76,8 @@ function tests.weights_on_the_device()
          check.is(section.bytes >= payload.bytes, "%s: %s is too small", name, section.name)
          next_offset = section.offset + section.bytes
       end
-      check.is(plan.cuda.weights_bytes >= next_offset, "%s: the weights end behind their memory", name)
+      local bulk_bytes = plan.cuda.bulk and plan.cuda.bulk.bytes or 0
+      check.is(plan.cuda.weights_bytes + bulk_bytes >= next_offset, "%s: the weights end behind their memory", name)
    end
 end
 
@@ -94,6 +95,26 @@ function tests.packings()
    check.equal(section_named(plan_of "qwen2-window", "layer.1.qkv").packing, "ROTARY")
    -- 75 gate rows take ten tiles of eight
    check.equal(section_named(plan_of "llama-bias", "layer.0.gate_up").bytes, 160 * 256 * 2)
+end
+
+-- Bulk steps read copies of the layers' matrices, which lie behind everything that the exact kernels read.
+function tests.copies_for_bulk_steps()
+   local plan = plan_of "qwen2-window"
+   local gpu = plan.cuda
+   check.equal(gpu.bulk.rows, 512)
+   for i = 1, 2 do
+      for _, name in ipairs { "qkv", "attention_output", "gate_up", "down" } do
+         local offset = gpu.bulk.layers[i][name]
+         check.is(offset >= gpu.weights_bytes and offset < gpu.weights_bytes + gpu.bulk.bytes, "layer %d %s", i - 1, name)
+         local found
+         for _, section in ipairs(gpu.sections) do found = found or section.offset == offset and section end
+         check.equal({ found.name, found.packing }, { string.format("layer.%d.%s", i - 1, name), "COPY" })
+      end
+   end
+   -- too few rows, not a multiple of 64, biases on the residual stream
+   check.equal(plan_of("qwen2-window", { max_rows = 128 }).cuda.bulk, nil)
+   check.equal(plan_of("qwen2-window", { max_rows = 300 }).cuda.bulk, nil)
+   check.equal(plan_of("llama-bias").cuda.bulk, nil)
 end
 
 function tests.tied_embeddings_lie_once()
@@ -147,6 +168,7 @@ function tests.launches()
          for _, kernel in ipairs(gpu.kernels) do
             local other = false
             for _, item in ipairs(gpu.others) do other = other or item.kernel == kernel end
+            other = other or gpu.bulk and kernel.name:find("^bulk_") ~= nil
             check.is(used[kernel.name] or other, "%s: kernel %s is never launched", name, kernel.name)
             check.is(kernel.threads % 32 == 0 and kernel.threads <= 1024, "%s: %d threads", kernel.name, kernel.threads)
             check.is(kernel.shared_bytes <= 227 << 10, "%s: %d bytes of shared memory", kernel.name, kernel.shared_bytes)

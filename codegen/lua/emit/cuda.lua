@@ -73,6 +73,29 @@ local function cost_lines(costs)
    end)
 end
 
+-- The arguments of cuda_launch from the kernel to the grid.
+local function launch_text(launch, trace)
+   local grid = launch.grid
+   return string.format('%s, "%s", %d, %d, %d', constant(launch.kernel.name), trace, grid[1], grid[2] or 1, grid[3] or 1)
+end
+
+local function bulk_values(bulk)
+   local names = { "attention_norm", "rope", "attention", "mlp_norm", "activate" }
+   return {
+      copy_fields = source.map(bulk.fields, function(name) return "uint64_t " .. name .. ";" end),
+      copy_lines = source.layer_lines(source.map(bulk.fields, function(name) return { name = name } end), bulk.layers),
+      embed = launch_text(bulk.embed, "embed"), finish = launch_text(bulk.finish, "bulk_finish"),
+      head = launch_text(bulk.head, "head"),
+      runs = source.map(bulk.runs, function(run)
+         local values = { first = run.first, last = run.last }
+         for _, name in ipairs(names) do
+            values[name] = launch_text(run.stages[name], name == "attention" and "attention" or "bulk_" .. name)
+         end
+         return values
+      end),
+   }
+end
+
 -- add(files, plan, recipe): the sources of plan.cuda
 function cuda.add(files, plan, recipe)
    local gpu = plan.cuda
@@ -102,10 +125,12 @@ function cuda.add(files, plan, recipe)
       add(kernel.name .. ".cu", kernel.template, source.merged(common, kernel.values), kernel)
    end
    add("model.c", "model.c", common)
+   if gpu.bulk then add("bulk.c", "bulk.c", source.merged(common, bulk_values(gpu.bulk))) end
    add("package.c", "package.c", source.merged(common, {
       targets = image_tables(gpu.targets), kernel_lines = kernel_lines(gpu.kernels),
       section_lines = section_lines(gpu.sections), trace_lines = trace_lines(gpu.traces),
-      cost_lines = cost_lines(gpu.costs), weights_bytes = gpu.weights_bytes, buckets = gpu.buckets,
+      cost_lines = cost_lines(gpu.costs), weights_bytes = gpu.weights_bytes, bulk = gpu.bulk or false,
+      buckets = gpu.buckets,
       others = source.map(gpu.others, function(other)
          return { role = other.role, constant = constant(other.kernel.name) }
       end),

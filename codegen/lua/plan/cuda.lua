@@ -2,6 +2,7 @@
 -- launched for each number of rows. What the kernels themselves need is in cuda_stages.lua.
 
 local fail = require "fail"
+local cuda_bulk = require "plan.cuda_bulk"
 local cuda_stages = require "plan.cuda_stages"
 local cuda_targets = require "plan.cuda_targets"
 local cuda_weights = require "plan.cuda_weights"
@@ -236,6 +237,7 @@ local function collection(buckets, buffers)
    end
 
    function result.add_other(stage) return add_kernel(stage, stage.name) end
+   result.add_kernel = add_kernel
    return result
 end
 
@@ -283,12 +285,19 @@ function cuda.plan(description, plan, recipe, shared)
    end
 
    local weights = cuda_weights.lay_out(plan.payload, qk_norms, description.head.tied)
+   local bulk = cuda_bulk.plan(d, description, plan, shared, weights, all.add_kernel, begin, finish)
+   local constants, sections = constants_of(d), weights.sections
+   if bulk then
+      constants[#constants + 1] = { name = "BULK_ROWS", value = bulk.rows, comment = "rows of a bulk step" }
+      add_buffers(buffers, { name = "bulk", buffers = cuda_bulk.buffers })
+      sections = table.move(bulk.sections, 1, #bulk.sections, #sections + 1, table.move(sections, 1, #sections, 1, {}))
+   end
    local fields, layers = layer_table(#description.layers, weights)
    return {
-      targets = targets, dimensions = d, constants = constants_of(d), buffers = buffers, buckets = buckets,
+      targets = targets, dimensions = d, constants = constants, buffers = buffers, buckets = buckets,
       traces = traces_of(all.stages, buffers), costs = costs_of(all.stages), kernels = all.kernels, stages = all.stages,
       others = others, begin = begin, finish = finish,
-      runs = runs_of(layer_stages), sections = weights.sections, weights_bytes = weights.bytes,
+      runs = runs_of(layer_stages), sections = sections, bulk = bulk, weights_bytes = weights.bytes,
       layer_fields = fields, layers = layers,
       offsets = {
          { name = "EMBEDDING_OFFSET", value = weights.offset_of.embedding },
