@@ -16,14 +16,20 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     wait_for_previous();
 
     float squares = 0.0f;
-    for (int i = (int)threadIdx.x; i < HIDDEN; i += THREADS)
-        squares = __fmaf_rn(x[i], x[i], squares);
+    for (int i = 4 * (int)threadIdx.x; i < HIDDEN; i += 4 * THREADS) {
+        float4 four = *(const float4 *)(x + i);
+        squares += four.x * four.x + four.y * four.y + four.z * four.z + four.w * four.w;
+    }
     squares = sum_lanes<LANES>(squares);
     if (threadIdx.x % LANES == 0)
         of_warp[threadIdx.x / LANES] = squares;
     __syncthreads();
     squares = sum_lanes<THREADS / LANES>(of_warp[threadIdx.x % (THREADS / LANES)]);
     float scale = __fdiv_rn(1.0f, __fsqrt_rn(squares / HIDDEN + $epsilon$));
-    for (int i = (int)threadIdx.x; i < HIDDEN; i += THREADS)
-        a->bulk_normed[blockIdx.x][i] = to_element(x[i] * gain[i] * scale);
+    for (int i = 4 * (int)threadIdx.x; i < HIDDEN; i += 4 * THREADS) {
+        float4 four = *(const float4 *)(x + i), gains = *(const float4 *)(gain + i);
+        *(uint2 *)&a->bulk_normed[blockIdx.x][i] = make_uint2(
+            two_elements(four.x * gains.x * scale, four.y * gains.y * scale),
+            two_elements(four.z * gains.z * scale, four.w * gains.w * scale));
+    }
 }

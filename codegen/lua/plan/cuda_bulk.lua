@@ -78,7 +78,7 @@ local function layer_kernels(layer, d, shared, page)
          summary = "norm, of a bulk step", cost = elementwise },
       activate = { name = "bulk_activate", template = "bulk_activate.cu", threads = 256,
          values = { activation = ffn.activation, bias = ffn.gate.bias ~= nil },
-         grid = { (d.intermediate // 2 + 255) // 256, d.max_rows }, summary = "gated activation, of a bulk step",
+         grid = { (d.intermediate // 8 + 255) // 256, d.max_rows }, summary = "gated activation, of a bulk step",
          cost = { flops_per_row = 8 * d.intermediate, weight_bytes = 0 } },
    }
 end
