@@ -11,10 +11,10 @@ for model in tests/fixtures/models/*/; do
     here=$folder/one/$name
     there="$folder/two/a longer path/than that/$name"
     # NAME is in the sources, so both packages have the same.
-    "$lathe" generate "$model" -o "$here" --quiet
+    "$lathe" generate "$model" --target c --target cuda -o "$here" --quiet
     mkdir -p "$folder/checkpoints"
     cp -R "$model" "$folder/checkpoints/$name"
-    (cd "$folder/checkpoints" && TZ=Asia/Tokyo LC_ALL=C "$lathe" generate "$name" -o "$there" --quiet)
+    (cd "$folder/checkpoints" && TZ=Asia/Tokyo LC_ALL=C "$lathe" generate "$name" --target c --target cuda -o "$there" --quiet)
     diff -r "$here" "$there" || fail "$name: what is generated depends on the folder or the surroundings (above)"
     count=$((count + 1))
 done

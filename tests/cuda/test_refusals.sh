@@ -59,6 +59,8 @@ edit '/* a comment of mine */'
 build "$folder/model"
 "$lathe" inspect "$folder/model" >"$folder/out"
 grep -q "sources edited: yes" "$folder/out" || fail "the edit is not said"
+grep -q "80: regs shared spill stack" "$folder/out" || fail "inspect does not show registers"
+grep -Eq "^qkv_8 +2 .* [0-9]+ +[0-9]+ +0 +0 +[0-9.]+ kB$" "$folder/out" || fail "inspect shows qkv_8 otherwise"
 "$lathe" inspect "$folder/model" --kernel embed >"$folder/out"
 cmp -s "$folder/out" "$source" || fail "inspect shows another source"
 refused "--kernel" "embed" "qkv_8" "found nothing" -- inspect "$folder/model" --kernel nothing
