@@ -67,15 +67,29 @@ local function without_header(text)
    return text:sub(position)
 end
 
--- What all kernels include, as one text for the cache's keys.
-local function headers_text(files)
-   local parts = {}
+-- The headers that a kernel can include, by name: those of src/cuda and the runtime's.
+local function headers_of(files)
+   local headers = {}
    for _, file in ipairs(files) do
-      if file.path:find("^src/cuda/.*%.cuh$") or file.path == "src/runtime/cuda_step.h" or file.path == "src/runtime/cuda_draw.h" then
-         parts[#parts + 1] = file.path .. "\n" .. without_header(file.text)
+      local name = file.path:match("^src/cuda/([^/]+%.cuh)$") or file.path:match("^src/runtime/(cuda_[^/]+%.h)$")
+      if name then headers[name] = file.text end
+   end
+   return headers
+end
+
+-- A source with all that it includes, as one text for the cache's key.
+local function with_headers(text, headers)
+   local parts, seen = {}, {}
+   local function add(name, content)
+      parts[#parts + 1] = name .. "\n" .. without_header(content)
+      for included in content:gmatch('#%s*include%s+"([^"\n]+)"') do
+         if not seen[included] and headers[included] then
+            seen[included] = true
+            add(included, headers[included])
+         end
       end
    end
-   table.sort(parts)
+   add("", text)
    return table.concat(parts, "\0")
 end
 
@@ -126,7 +140,7 @@ end
 function cuda.build(package, files, kernels, targets, tool, work, progress)
    local texts = {}
    for _, file in ipairs(files) do texts[file.path] = file.text end
-   local headers, kept = headers_text(files), cuda_cache.open()
+   local headers, kept = headers_of(files), cuda_cache.open()
    local images, list = {}, {}
 
    for _, target in ipairs(targets) do
@@ -134,8 +148,8 @@ function cuda.build(package, files, kernels, targets, tool, work, progress)
       for i, kernel in ipairs(kernels) do
          local path = string.format("%s/%s.%s", work, kernel.name, target.name)
          local text = texts[kernel.source] or fail("%s: expected this source of the package, found none", kernel.source)
-         local key = host.hash(table.concat({ tool.identity, tool.flags, target.arch, kernel.name, headers,
-                                              without_header(text) }, "\0"))
+         local key = host.hash(table.concat({ tool.identity, tool.flags, target.arch, kernel.name,
+                                              with_headers(text, headers) }, "\0"))
          local function have(resources, image)
             write(path, image)
             resources.bytes = #image
