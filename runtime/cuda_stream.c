@@ -11,7 +11,7 @@ int cuda_stream_open(struct cuda_stream *stream, struct cuda_device *device, str
     memset(stream, 0, sizeof *stream);
     stream->device = device;
     /* Kernels of older targets do not wait for their predecessors themselves. */
-    stream->programmatic = !device->target->ptx && device->target->major >= 9;
+    stream->programmatic = device->target->major >= 9;
     const char *serial = getenv("LATHE_CUDA_SERIAL");
     stream->serial = serial && *serial && strcmp(serial, "0") != 0;
     const struct cuda_driver *driver = &device->driver;

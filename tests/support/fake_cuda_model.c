@@ -165,7 +165,7 @@ void fake_cuda_init(struct fake_cuda *gpu, struct fake_model *fake, const struct
         .targets = options->targets ? options->targets : targets,
         .target_count = options->targets ? options->target_count : 3,
         .kernels = gpu->kernel,
-        .kernel_count = FAKE_KERNELS,
+        .kernel_count = options->no_sample ? FAKE_SAMPLE : FAKE_KERNELS,
         .pack_kernel = FAKE_PACK,
         .random_kernel = FAKE_RANDOM,
         .read_kernel = -1,
