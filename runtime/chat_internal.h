@@ -15,7 +15,14 @@ enum {
 
 struct chat_block; /* of the arena */
 
+/* What one rendering may take before it fails. */
+struct chat_limits {
+    size_t memory, output; /* bytes */
+    uint64_t steps;        /* of loops */
+};
+
 struct chat_render {
+    struct chat_limits limits;
     struct chat_block *blocks;
     size_t arena_bytes, reserve_used;
     struct text_buffer out;

@@ -8,9 +8,6 @@
 #include "chat_internal.h"
 
 enum { BLOCK = 64 << 10 };
-static const size_t MOST_MEMORY = (size_t)1 << 30; /* bytes that one rendering may take */
-static const size_t LONGEST_OUTPUT = (size_t)1 << 28;
-static const uint64_t MOST_STEPS = 2000000000u;
 
 struct chat_block {
     struct chat_block *next;
@@ -21,7 +18,7 @@ struct chat_block {
 static struct chat_block *add_block(struct chat_render *r, size_t bytes)
 {
     size_t size = bytes > BLOCK ? bytes : BLOCK;
-    if (size > MOST_MEMORY || r->arena_bytes > MOST_MEMORY - size)
+    if (size > r->limits.memory || r->arena_bytes > r->limits.memory - size)
         return NULL;
     struct chat_block *block = calloc(1, sizeof *block + size);
     if (!block)
@@ -60,7 +57,7 @@ void *chat_allocate(struct chat_render *r, size_t bytes)
         return take(block, bytes);
     if ((block = add_block(r, bytes)))
         return take(block, bytes);
-    chat_fail(r, "it needs more than %zu MiB of memory", MOST_MEMORY >> 20);
+    chat_fail(r, "it needs more than %zu MiB of memory", r->limits.memory >> 20);
     /* Straight-line code may ask for a few more small things before it comes to its end. */
     if (bytes > sizeof r->reserve - r->reserve_used)
         abort();
@@ -71,7 +68,7 @@ void *chat_allocate(struct chat_render *r, size_t bytes)
 void *chat_allocate_many(struct chat_render *r, size_t count, size_t size)
 {
     struct chat_block *block = NULL;
-    if (count <= MOST_MEMORY / size) {
+    if (count <= r->limits.memory / size) {
         size_t bytes = rounded(count * size);
         block = r->blocks;
         if (!block || block->size - block->used < bytes)
@@ -79,7 +76,7 @@ void *chat_allocate_many(struct chat_render *r, size_t count, size_t size)
         if (block)
             return take(block, bytes);
     }
-    chat_fail(r, "it needs more than %zu MiB of memory", MOST_MEMORY >> 20);
+    chat_fail(r, "it needs more than %zu MiB of memory", r->limits.memory >> 20);
     return NULL;
 }
 
@@ -97,7 +94,7 @@ struct chat_value chat_fail(struct chat_render *r, const char *format, ...)
 
 bool chat_step(struct chat_render *r)
 {
-    if (++r->steps > MOST_STEPS)
+    if (++r->steps > r->limits.steps)
         chat_fail(r, "it does not come to an end");
     return !r->failed;
 }
@@ -112,8 +109,8 @@ void chat_write(struct chat_render *r, const char *text, size_t length)
 {
     if (r->failed)
         return;
-    if (r->out.length > LONGEST_OUTPUT || length > LONGEST_OUTPUT - r->out.length)
-        chat_fail(r, "it prints more than %zu MiB", LONGEST_OUTPUT >> 20);
+    if (r->out.length > r->limits.output || length > r->limits.output - r->out.length)
+        chat_fail(r, "it prints more than %zu MiB", r->limits.output >> 20);
     else if (text_buffer_add(&r->out, text, length))
         chat_fail(r, "out of memory for what it prints");
 }
@@ -122,7 +119,7 @@ void chat_buffer_add(struct chat_render *r, struct text_buffer *out, const char 
 {
     if (r->failed)
         return;
-    if (out->length > LONGEST_OUTPUT || length > LONGEST_OUTPUT - out->length || text_buffer_add(out, text, length))
+    if (out->length > r->limits.output || length > r->limits.output - out->length || text_buffer_add(out, text, length))
         chat_fail(r, "out of memory for a text of more than %zu bytes", out->length);
 }
 

@@ -8,9 +8,14 @@
 #include "chat_internal.h"
 #include "utf8.h"
 
+static const struct chat_limits LIMITS = {.memory = (size_t)1 << 30, .output = (size_t)1 << 28, .steps = 2000000000};
+
 struct chat_render *chat_open(void)
 {
-    return calloc(1, sizeof(struct chat_render));
+    struct chat_render *r = calloc(1, sizeof *r);
+    if (r)
+        r->limits = LIMITS;
+    return r;
 }
 
 void chat_close(struct chat_render *r)

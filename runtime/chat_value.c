@@ -177,7 +177,8 @@ struct chat_list *chat_iterate(struct chat_render *r, struct chat_value value)
         return value.list;
     if (value.kind == CHAT_LIST) {
         size_t taken = value.list->taken;
-        list = make_list(r, FORM_LIST, (int)(value.list->count - taken), value.list->item + taken);
+        list = make_list(r, FORM_LIST, (int)(value.list->count - taken),
+                         taken ? value.list->item + taken : value.list->item);
         value.list->taken = value.list->count;
         return list.list;
     }

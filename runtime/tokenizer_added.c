@@ -198,6 +198,8 @@ static struct piece part(size_t base, size_t start, size_t end, size_t zero, int
 
 int trie_split(const struct trie *trie, struct encoder *encoder, size_t start, size_t end, size_t zero)
 {
+    if (start == end)
+        return 0; /* there may be no text at all, not even an address */
     const char *text = encoder->text.data + start;
     size_t length = end - start;
     size_t done = 0;       /* everything before is in a piece */

@@ -44,18 +44,24 @@ end
 
 local sets = {}
 
--- The .jinja files of templates/ on what conversations.jsonl has; cases.jsonl: [template, number of a conversation, text].
-function sets.templates(source, folder)
-   local templates, conversations, cases = {}, {}, {}
+-- The .jinja files of templates/.
+local function published(source)
+   local templates = {}
    for _, name in ipairs(host.list(source .. "/templates")) do
       templates[#templates + 1] = { name = name:match("^(.*)%.jinja$"), text = read(source .. "/templates/" .. name) }
    end
+   return templates
+end
+
+-- What published() gives on what conversations.jsonl has; cases.jsonl: [template, number of a conversation, text].
+function sets.templates(source, folder)
+   local conversations, cases = {}, {}
    for line in read(source .. "/conversations.jsonl"):gmatch("[^\n]+") do conversations[#conversations + 1] = line end
    for line in read(source .. "/cases.jsonl"):gmatch("[^\n]+") do
       local entry = host.json_decode(line, "cases.jsonl")
       cases[#cases + 1] = case(entry[1], conversations[entry[2] + 1], entry[3])
    end
-   program(folder, templates, false)
+   program(folder, published(source), false)
    write(folder .. "/cases.jsonl", table.concat(cases))
 end
 
@@ -73,6 +79,19 @@ function sets.expressions(source, folder)
    end
    program(folder, templates, true)
    write(folder .. "/cases.jsonl", table.concat(cases))
+end
+
+-- The templates of both, without cases: for tests/fuzz/fuzz_conversation.c.
+function sets.all(source, folder)
+   local templates, number = published(source), -1 -- the first line is the input
+   for line in read(source .. "/expressions.jsonl"):gmatch("[^\n]+") do
+      number = number + 1
+      if number > 0 then
+         local text = host.json_decode(line, "expressions.jsonl").source
+         templates[#templates + 1] = { name = "e" .. number, text = text }
+      end
+   end
+   program(folder, templates, true)
 end
 
 return function(set, source, folder) sets[set](source, folder) end

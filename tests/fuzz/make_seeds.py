@@ -1,6 +1,5 @@
 #!/usr/bin/env python3
-"""Makes tests/fuzz/seeds: small valid inputs of every kind for the fuzz targets. The inputs that chat templates start from are
-not made here: they were written by hand.
+"""Makes tests/fuzz/seeds: small valid inputs of every kind for the fuzz targets.
 
     LATHE=build/lathe python3 make_seeds.py        needs xz and libxxhash, which building lathe needs too
 """
@@ -269,8 +268,45 @@ def manifests():
     put("manifest", "package", compact(manifest))
 
 
+# ---- chat ----
+
+
+def chats():
+    """Each published-like template as a seed of `template` lies in the fixtures; here are the random expressions."""
+    chat = FIXTURES / "chat"
+    names = [path.stem for path in sorted((chat / "templates").glob("*.jinja"))]
+    for i, line in enumerate((chat / "conversations.jsonl").read_text().splitlines()):
+        put("conversation", f"{i:02d}", f"{names[i % len(names)]}\0{compact(json.loads(line))}")
+    values, *lines = (chat / "expressions.jsonl").read_text().splitlines()
+    put("conversation", "expressions", f"e1\0{compact(json.loads(values))}")
+    sources = [json.loads(line)["source"] for line in lines]
+    for i in range(0, len(sources), 20):
+        put("template", f"expressions-{i:03d}", "\n".join(sources[i : i + 20]))
+    put("template", "blocks", TEMPLATE)
+
+
+TEMPLATE = """{#- every statement -#}
+{%- set space = namespace(n=0, text='') -%}
+{% macro show(m, sep=', ') %}{{ m.role }}{{ sep }}{{ varargs }}{{ kwargs }}{{ caller() if caller else '' }}{% endmacro %}
+{% for m in messages if m.content is defined %}{% break %}{% endfor %}
+{% for k, v in d.items() -%} {{ loop.index ~ loop.cycle('a', 'b') }}{% if loop.changed(v) %}{% continue %}{% endif %}
+{%- else %}none{% endfor %}
+{% call(x) show(messages[0], sep='\\x41\\u00e9') %}<{{ x }}>{% endcall %}
+{% filter upper | trim %}a{% endfilter %}{% set b %}block{{ "'" }}{% endset %}
+{% with a = 1, b = a + 2 %}{{ a // b ** 2 % 3 }}{% endwith %}{% raw %}{{ raw }}{% endraw %}
+{%- set space.n = space.n + 1 -%}{{ [1, 2.5e3, (3, ), {'k': none}][::-1] }}{{ 1 < 2 <= 3 and not x in y }}
+{{- raise_exception('no ' + messages[-1]['role']) if false else strftime_now('%d %b %Y') -}}
+"""
+
+
+def lines():
+    put("lines", "string", ' "a\\u00e9\\ud83d\\ude00\\ud83d \\n\\"\u00df" \n')
+    put("lines", "ids", "[0, 1,22 , 2147483647]\r\n")
+
+
 if __name__ == "__main__":
-    for target in ("config", "safetensors", "gguf", "tokenizer", "tables", "package", "manifest"):
+    for target in ("config", "safetensors", "gguf", "tokenizer", "tables", "package", "manifest", "template",
+                   "conversation", "lines"):
         shutil.rmtree(SEEDS / target, ignore_errors=True)
     configs()
     safetensors_files()
@@ -278,3 +314,5 @@ if __name__ == "__main__":
     tokenizers(os.environ.get("LATHE", "build/lathe"))
     packages()
     manifests()
+    chats()
+    lines()
