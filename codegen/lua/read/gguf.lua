@@ -189,6 +189,7 @@ local function read_config(gguf, get, architecture)
    }
    expect.positive(gguf.path, get.name("attention.layer_norm_rms_epsilon"), result.rms_norm_eps, "the file is damaged")
    expect.positive(gguf.path, get.name("rope.freq_base"), result.rope_theta, "the file is damaged")
+   result.rope_theta = math.tointeger(result.rope_theta) or result.rope_theta -- as JSON has it
    local rotary = get.size("rope.dimension_count")
    if rotary and rotary ~= result.head_dim then result.partial_rotary_factor = rotary / result.head_dim end
    result.rope_scaling = rope.scaling(gguf, get, result)
