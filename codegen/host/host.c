@@ -67,6 +67,7 @@ static int open_host(lua_State *lua)
     host_open_writer(lua);
     host_open_tensor(lua);
     host_open_process(lua);
+    host_open_lock(lua);
     host_open_regex(lua);
     host_open_embed(lua);
     host_open_nvrtc(lua);
@@ -125,6 +126,7 @@ static void print_message(lua_State *lua)
 
 /* The state that an interruption stops: a signal handler has no argument. */
 static lua_State *interruptible;
+static volatile sig_atomic_t signal_caught;
 
 static void raise_interruption(lua_State *lua, lua_Debug *where)
 {
@@ -133,7 +135,7 @@ static void raise_interruption(lua_State *lua, lua_Debug *where)
     lua_createtable(lua, 0, 2);
     lua_pushliteral(lua, "interrupted; nothing was changed");
     lua_setfield(lua, -2, "message");
-    lua_pushinteger(lua, 130);
+    lua_pushinteger(lua, 128 + signal_caught); /* as a shell would say it */
     lua_setfield(lua, -2, "status");
     lua_error(lua);
 }
@@ -142,6 +144,7 @@ static void raise_interruption(lua_State *lua, lua_Debug *where)
 static void on_signal(int number)
 {
     signal(number, SIG_DFL); /* the second one ends the process */
+    signal_caught = number;
     lua_sethook(interruptible, raise_interruption, LUA_MASKCALL | LUA_MASKRET | LUA_MASKCOUNT, 1);
 }
 

@@ -124,6 +124,24 @@ static int make_directory(lua_State *lua)
     return 0;
 }
 
+/* host.new_directory(path) -> true, or false when something of that name is there. */
+static int new_directory(lua_State *lua)
+{
+    const char *path = luaL_checkstring(lua, 1);
+    int made = mkdir(path, 0777) == 0;
+    if (!made && errno != EEXIST)
+        host_fail(lua, "%s: the folder cannot be made: %s", path, strerror(errno));
+    lua_pushboolean(lua, made);
+    return 1;
+}
+
+/* host.remove_empty(path) -> whether an empty folder was there, which is gone. */
+static int remove_empty(lua_State *lua)
+{
+    lua_pushboolean(lua, rmdir(luaL_checkstring(lua, 1)) == 0);
+    return 1;
+}
+
 static int remove_entry(const char *path, const struct stat *status, int type, struct FTW *position)
 {
     (void)status;
@@ -201,13 +219,6 @@ static int processors(lua_State *lua)
     return 1;
 }
 
-/* host.alive(pid): whether such a process exists, so that what a killed build left behind can be told from a live one. */
-static int alive(lua_State *lua)
-{
-    lua_pushboolean(lua, kill((pid_t)luaL_checkinteger(lua, 1), 0) == 0 || errno == EPERM);
-    return 1;
-}
-
 /* host.peak_memory() -> bytes of this process at most, bytes of the largest child so far */
 static int peak_memory(lua_State *lua)
 {
@@ -240,6 +251,8 @@ void host_open_process(lua_State *lua)
                                          {"wait", wait_child},
                                          {"end_children", end_children},
                                          {"make_directory", make_directory},
+                                         {"new_directory", new_directory},
+                                         {"remove_empty", remove_empty},
                                          {"remove_tree", remove_tree},
                                          {"replace", replace},
                                          {"rename", rename_file},
@@ -248,7 +261,6 @@ void host_open_process(lua_State *lua)
                                          {"own_path", own_path},
                                          {"process_id", process_id},
                                          {"processors", processors},
-                                         {"alive", alive},
                                          {"peak_memory", peak_memory},
                                          {"clock", clock_seconds},
                                          {"is_terminal", is_terminal},

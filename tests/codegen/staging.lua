@@ -19,10 +19,12 @@ end
 
 local function names() return table.concat(host.list(check.folder), " ") end
 
--- A process id that nobody has: of a child that has ended.
-local function dead_process()
-   host.spawn({ "true" }, "/", "/dev/null")
-   return (host.wait())
+-- What a build leaves that is killed: a folder with a lock that nobody holds.
+local function leave(name)
+   local folder = check.folder .. "/" .. name
+   host.make_directory(folder)
+   check.write(folder .. "/lock", "")
+   return folder
 end
 
 function tests.into_a_new_place()
@@ -71,9 +73,29 @@ function tests.other_files_are_not_replaced()
    check.equal(check.read(check.folder .. "/file"), "text")
 end
 
-function tests.missing_parents()
-   check.fails(function() staging.into(check.folder .. "/a/b", make "x") end, "/a", "does not exist")
-   check.equal(names(), "")
+function tests.missing_parents_are_made()
+   staging.into(check.folder .. "/a/b/c", make "x")
+   check.equal(check.read(check.folder .. "/a/b/c/content"), "x")
+   check.equal(names(), "a")
+   check.equal(host.list(check.folder .. "/a/b"), { "c" })
+end
+
+function tests.missing_parents_go_with_a_failure()
+   host.make_directory(check.folder .. "/here")
+   check.fails(function()
+      staging.into(check.folder .. "/here/a/b/c", function(folder)
+         check.write(folder .. "/content", "x")
+         require "fail" "the disk is full"
+      end)
+   end, "the disk is full")
+   check.equal(names(), "here")
+   check.equal(host.list(check.folder .. "/here"), {})
+end
+
+function tests.a_parent_that_is_a_file()
+   check.write(check.folder .. "/file", "text")
+   check.fails(function() staging.into(check.folder .. "/file/a/b", make "x") end, "/file: expected a folder, found a file")
+   check.equal(check.read(check.folder .. "/file"), "text")
 end
 
 function tests.a_failure_leaves_nothing()
@@ -116,28 +138,62 @@ function tests.children_end_with_a_failure()
          require "fail" "stop"
       end)
    end, "stop")
-   check.is(not host.alive(child), "the child still runs")
+   check.is(not host.exists("/proc/" .. child), "the child still runs")
    check.is(host.clock() - started < 10, "the child was waited for")
    check.equal(names(), "")
 end
 
-function tests.leftovers_of_the_dead_are_swept()
-   local dead = string.format("%s/.package.lathe-%d", check.folder, dead_process())
-   host.make_directory(dead)
-   host.make_directory(dead .. "/package")
-   check.write(dead .. "/package/weights.bin", "much")
+function tests.leftovers_are_swept()
+   local folder = leave ".package.lathe-123"
+   host.make_directory(folder .. "/package")
+   host.make_directory(folder .. "/work")
+   check.write(folder .. "/package/weights.bin", "much")
+   check.write(folder .. "/work/a.o", "little")
+   leave(".package.lathe-" .. host.process_id()) -- a number that came round again
+   host.make_directory(check.folder .. "/.package.lathe-124") -- killed before it had a lock
    staging.into(place(), make "one")
    check.equal(names(), "package")
 end
 
 function tests.what_is_not_a_leftover_stays()
-   local child = host.spawn({ "sleep", "30" }, "/", "/dev/null")
-   local kept = { ".package.lathe-" .. child, ".package.lathe-x", ".package.lathe-1.5", ".other.lathe-" .. dead_process(),
-                  ".package.lathe-" }
-   for _, name in ipairs(kept) do host.make_directory(check.folder .. "/" .. name) end
+   local locked = leave ".package.lathe-125"
+   local lock <close> = host.lock(locked .. "/lock", false)
+   check.is(lock, "the lock cannot be had")
+   for _, name in ipairs { ".package.lathe-x", ".package.lathe-1.5", ".other.lathe-126", ".package.lathe-" } do leave(name) end
+   host.make_directory(check.folder .. "/.package.lathe-127") -- somebody's files, without a lock
+   check.write(check.folder .. "/.package.lathe-127/notes.txt", "mine")
+   local before = names()
    staging.into(place(), make "one")
+   check.equal(names(), before .. " package")
+end
+
+-- Two builds at a time: neither takes the other's folder for a leftover, and the later one replaces the earlier.
+function tests.builds_beside_each_other()
+   staging.into(place(), function(folder, work)
+      make "outer"(folder, work)
+      staging.into(place(), make "inner")
+      staging.into(check.folder .. "/other", make "other")
+      check.equal(check.read(place() .. "/content"), "inner")
+      check.equal(check.read(work .. "/object.o"), "rest")
+   end)
+   check.equal(check.read(place() .. "/content"), "outer")
+   check.equal(names(), "other package")
+end
+
+-- A lock ends with its process, and children do not keep it.
+function tests.locks()
+   local path = check.folder .. "/lock"
+   check.equal(host.lock(path, false), nil)
+   local lock = host.lock(path, true)
+   check.is(lock and not host.lock(path, false), "the lock can be had twice")
+   host.spawn({ "sleep", "30" }, "/", "/dev/null")
+   lock:close()
+   local again, started = nil, host.clock()
+   repeat again = host.lock(path, false) until again or host.clock() - started > 10 -- the child holds it until it is `sleep`
+   check.is(again, "the child keeps the lock")
+   again:close()
    host.end_children()
-   for _, name in ipairs(kept) do check.is(host.exists(check.folder .. "/" .. name), "%s is gone", name) end
+   check.equal(host.lock(check.folder .. "/none/lock", true), nil, "a folder that went away")
 end
 
 function tests.not_into_the_current_folder()

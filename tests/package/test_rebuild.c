@@ -175,6 +175,7 @@ static void interrupted(int signal_number, bool leftovers_allowed, size_t step)
         const char *what = text("signal %d at %s", signal_number, moment);
         bool is_new = old_or_new(what, parent, leftovers_allowed);
         ck_assert_msg(is_new || result.status != 0, "%s: status 0, but the package is the old one", what);
+        ck_assert_msg(result.status == 0 || result.status == 128 + signal_number, "%s: status %d", what, result.status);
         ended += result.status != 0;
         replaced += is_new;
         process_free(&result);
@@ -311,7 +312,7 @@ START_TEST(places_that_hold_something_else)
     file_write(text("%s/file", parent), "text", 4);
     static const struct {
         const char *place, *fragment;
-    } cases[] = {{"photos", "photos"}, {"file", "file"}, {"missing/package", "missing"}};
+    } cases[] = {{"photos", "photos"}, {"file", "file"}, {"file/package", "expected a folder, found a file"}};
     for (int i = 0; i < 3; i++) {
         process(&result, lathe(), "build", fixture_folder(model), "-o", text("%s/%s", parent, cases[i].place),
                 "--quiet", NULL);

@@ -120,7 +120,7 @@ void process_run(struct process_result *result, const struct process_options *op
     close(errors[1]);
 
     struct stream streams[2] = {{output[0], NULL, 0, 0}, {errors[0], NULL, 0, 0}};
-    bool signalled = !options->signal_when, reaped = false;
+    bool signalled = !options->signal_when && options->signal_after <= 0, reaped = false;
     int status = 0;
     while (streams[0].fd >= 0 || streams[1].fd >= 0 || !reaped) {
         struct pollfd wait[2] = {{streams[0].fd, POLLIN, 0}, {streams[1].fd, POLLIN, 0}};
@@ -129,7 +129,8 @@ void process_run(struct process_result *result, const struct process_options *op
             if (streams[i].fd >= 0 && wait[i].revents)
                 stream_read(&streams[i]);
         double elapsed = now() - start;
-        if (!signalled && !reaped && matches(options->signal_when)) {
+        if (!signalled && !reaped &&
+            (options->signal_when ? matches(options->signal_when) : elapsed >= options->signal_after)) {
             kill(pid, options->signal);
             signalled = true;
         }

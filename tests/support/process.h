@@ -12,6 +12,7 @@ struct process_options {
     const char *input;       /* its standard input, NUL-terminated; NULL: empty */
     double seconds;          /* time limit, after which it is killed; 0: 300 */
     const char *signal_when; /* `signal` is sent to it (not to its children) as soon as a file matches this pattern */
+    double signal_after;     /* or, if that is NULL, after so many seconds; 0: never */
     int signal;
     uint64_t file_limit; /* largest file it may write (RLIMIT_FSIZE); 0: any */
     bool unprivileged;   /* as user 65534 when the test runs as root, so that permissions count */
