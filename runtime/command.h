@@ -7,7 +7,7 @@
 
 typedef int command_function(const struct model *model, int argc, char **argv);
 
-command_function command_run, command_render, command_score, command_bench, command_info, command_tokenize,
-    command_detokenize;
+command_function command_run, command_chat, command_render, command_score, command_bench, command_info,
+    command_tokenize, command_detokenize;
 
 #endif

@@ -10,6 +10,7 @@
 #include "json_out.h"
 #include "program.h"
 #include "prompt.h"
+#include "sampling_options.h"
 #include "utf8.h"
 
 /* The command line of run. */
@@ -33,20 +34,7 @@ static const char notes[] =
     "At temperature 0 the likeliest token is taken and --top-k, --top-p, --min-p and --seed change nothing.\n"
     "Ctrl-C ends the text after the current token (exit status 130); a second one kills.";
 
-/* What the checkpoint recommends, with anything that makes no sense taken as "off". */
-static void set_defaults(struct run_options *options, const struct generation_defaults *defaults)
-{
-    options->count = 256;
-    options->sampler = sampler_defaults();
-    struct sampler_options *sampler = &options->sampler;
-    sampler->temperature = defaults->sample && defaults->temperature > 0 ? defaults->temperature : 0;
-    sampler->top_k = defaults->top_k > 0 ? defaults->top_k : 0;
-    sampler->top_p = defaults->top_p > 0 && defaults->top_p <= 1 ? defaults->top_p : 1;
-    sampler->min_p = defaults->min_p > 0 && defaults->min_p <= 1 ? defaults->min_p : 0;
-    sampler->repetition_penalty = defaults->repetition_penalty > 0 ? defaults->repetition_penalty : 1;
-}
-
-enum { INPUT_OPTIONS = 4, LENGTH_OPTIONS = 5, CHOICE_OPTIONS = 9, OUTPUT_OPTIONS = 5 };
+enum { INPUT_OPTIONS = 4, LENGTH_OPTIONS = 5, OUTPUT_OPTIONS = 5 };
 
 static void input_table(struct run_options *o, struct option table[INPUT_OPTIONS])
 {
@@ -107,69 +95,6 @@ static void length_table(struct run_options *o, struct option table[LENGTH_OPTIO
          .value = "N",
          .help = "forbid stop ids, and overlook stop strings, until N tokens are out",
          .maximum = INT32_MAX},
-    };
-    memcpy(table, rows, sizeof rows);
-}
-
-static void choice_table(struct run_options *o, struct option table[CHOICE_OPTIONS])
-{
-    const struct option rows[CHOICE_OPTIONS] = {
-        {.name = "temp",
-         .kind = OPTION_NUMBER,
-         .target = &o->sampler.temperature,
-         .value = "T",
-         .help = "temperature; 0: always the likeliest token",
-         .maximum = 1e6},
-        {.name = "top-k",
-         .kind = OPTION_INTEGER,
-         .target = &o->sampler.top_k,
-         .value = "K",
-         .help = "choose among the K likeliest; 0: off",
-         .maximum = INT32_MAX},
-        {.name = "top-p",
-         .kind = OPTION_NUMBER,
-         .target = &o->sampler.top_p,
-         .value = "P",
-         .help = "choose among the fewest tokens whose probability reaches P; 1: off",
-         .maximum = 1},
-        {.name = "min-p",
-         .kind = OPTION_NUMBER,
-         .target = &o->sampler.min_p,
-         .value = "P",
-         .help = "drop tokens less than P times as likely as the likeliest; 0: off",
-         .maximum = 1},
-        {.name = "repetition-penalty",
-         .kind = OPTION_NUMBER,
-         .target = &o->sampler.repetition_penalty,
-         .value = "R",
-         .help = "divide positive and multiply negative logits of tokens in prompt and output by R; 1: off",
-         .minimum = 1e-6,
-         .maximum = 1e6},
-        {.name = "presence-penalty",
-         .kind = OPTION_NUMBER,
-         .target = &o->sampler.presence_penalty,
-         .value = "X",
-         .help = "take X off the logits of tokens in the output",
-         .minimum = -1e6,
-         .maximum = 1e6},
-        {.name = "frequency-penalty",
-         .kind = OPTION_NUMBER,
-         .target = &o->sampler.frequency_penalty,
-         .value = "X",
-         .help = "take X off for every time that the output has the token",
-         .minimum = -1e6,
-         .maximum = 1e6},
-        {.name = "logit-bias",
-         .kind = OPTION_BIASES,
-         .target = &o->bias,
-         .value = "ID=VALUE",
-         .help = "add VALUE to the token's logit; -inf forbids it; repeatable"},
-        {.name = "seed",
-         .letter = 's',
-         .kind = OPTION_SEED,
-         .target = &o->sampler.seed,
-         .value = "N",
-         .help = "seed of the random choice (default: 0); the same seed gives the same text"},
     };
     memcpy(table, rows, sizeof rows);
 }
@@ -450,15 +375,16 @@ int command_run(const struct model *model, int argc, char **argv)
     struct program program;
     struct run_options options = {0};
     program_init(&program, model, usage, about, notes);
-    set_defaults(&options, &model->generation);
-    struct option input[INPUT_OPTIONS], length[LENGTH_OPTIONS], choice[CHOICE_OPTIONS], output[OUTPUT_OPTIONS];
+    options.count = 256;
+    options.sampler = sampling_defaults(&model->generation);
+    struct option input[INPUT_OPTIONS], length[LENGTH_OPTIONS], choice[SAMPLING_OPTIONS], output[OUTPUT_OPTIONS];
     input_table(&options, input);
     length_table(&options, length);
-    choice_table(&options, choice);
+    sampling_table(&options.sampler, &options.bias, choice);
     output_table(&options, output);
     struct option_group groups[5] = {{"Prompt", input, INPUT_OPTIONS},
                                      {"Length", length, LENGTH_OPTIONS},
-                                     {"Choice of tokens", choice, CHOICE_OPTIONS},
+                                     {"Choice of tokens", choice, SAMPLING_OPTIONS},
                                      {"Output", output, OUTPUT_OPTIONS}};
     int operands;
     int status = program_parse(&program, groups, 4, argc, argv, &operands);

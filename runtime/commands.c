@@ -14,6 +14,7 @@ struct command {
 
 static const struct command commands[] = {
     {"run", command_run, "continue a prompt"},
+    {"chat", command_chat, "hold a conversation"},
     {"render", command_render, "the prompt that the chat template makes of a conversation"},
     {"score", command_score, "log-probabilities and perplexity of a text"},
     {"bench", command_bench, "speed of prefill and decode beside the machine's memory bandwidth"},
@@ -49,7 +50,8 @@ static int unknown(struct program *program, const char *word)
     if (closest)
         error_set(&error, "unknown %s '%s'; did you mean %s? (--help lists the commands)", kind, word, closest);
     else
-        error_set(&error, "unknown %s '%s': expected run, render, score, bench, info, tokenize or detokenize (--help)",
+        error_set(&error,
+                  "unknown %s '%s': expected run, chat, render, score, bench, info, tokenize or detokenize (--help)",
                   kind, word);
     return program_fail(program, &error, EXIT_USAGE);
 }

@@ -76,7 +76,7 @@ static int prefill(struct run *run, const int32_t *prompt, struct error *error)
     int32_t chunk = run->model->max_rows;
     if (run->options->chunk > 0 && run->options->chunk < chunk)
         chunk = run->options->chunk;
-    for (size_t done = 0; done < count;) {
+    for (size_t done = (size_t)sequence_length(run->engine, run->sequence); done < count;) {
         if (interrupted(run))
             return 1;
         int row = -1;
@@ -302,8 +302,23 @@ static int open_parts(struct run *run, struct error *error)
         return out_of_memory(error);
     if (options->alternatives > 0 && !(run->candidates = calloc((size_t)vocab * 2, sizeof *run->candidates)))
         return out_of_memory(error);
+    if (options->continues) {
+        run->sequence = options->sequence;
+        if ((size_t)sequence_length(run->engine, run->sequence) < run->prompt_count)
+            return 0;
+        return error_set(error, "the sequence stores %d tokens: expected fewer than the prompt's %zu",
+                         (int)sequence_length(run->engine, run->sequence), run->prompt_count);
+    }
     run->sequence = sequence_open(run->engine, options->adapter, error);
     return run->sequence < 0 ? -1 : 0;
+}
+
+/* A sequence that goes on keeps no tokens that were run ahead but are not part of the text. */
+static void drop_surplus(const struct run *run)
+{
+    size_t text = run->prompt_count + run->out->ids.count;
+    if ((size_t)sequence_length(run->engine, run->sequence) > text)
+        (void)sequence_rollback(run->engine, run->sequence, (int32_t)text, NULL);
 }
 
 static void close_parts(struct run *run)
@@ -311,7 +326,9 @@ static void close_parts(struct run *run)
     engine_discard(run->engine);
     while (engine_under_way(run->engine) > 0)
         (void)engine_collect(run->engine, NULL, NULL); /* what was run ahead for nothing */
-    if (run->sequence >= 0)
+    if (run->sequence >= 0 && run->options->continues)
+        drop_surplus(run);
+    else if (run->sequence >= 0)
         sequence_close(run->engine, run->sequence);
     if (run->slot >= 0)
         draw_close(run->engine, run->slot);

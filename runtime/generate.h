@@ -27,7 +27,11 @@ struct generate_options {
     int32_t chunk;                         /* rows of a prefill step; 0: as many as a step can have */
     const struct sampler_options *sampler; /* its `stop` ids end the text */
     int32_t adapter;                       /* -1: none */
-    int32_t alternatives;                  /* the so many likeliest tokens are noted with every token; 0: none */
+    bool
+        continues; /* go on in `sequence`: the prompt begins with the tokens that it stores, which are not run again; the
+                       sequence stays open, with what was run */
+    int sequence;
+    int32_t alternatives; /* the so many likeliest tokens are noted with every token; 0: none */
 
     const struct tokenizer *tokenizer; /* NULL: no text is made */
     bool special;                      /* special tokens are part of the text */

@@ -133,13 +133,11 @@ function Lexer:add(kind, value)
    self.tokens[#self.tokens + 1] = { kind = kind, value = value, line = self.line }
 end
 
+-- Goes on to a position, counting the lines on the way; `newline` is the next line feed's place.
 function Lexer:move(position)
-   local at = self.position
-   while true do
-      at = self.text:find("\n", at, true)
-      if not at or at >= position then break end
+   while self.newline < position do
       self.line = self.line + 1
-      at = at + 1
+      self.newline = self.text:find("\n", self.newline + 1, true) or math.huge
    end
    self.position = position
 end
@@ -268,10 +266,9 @@ function Lexer:raw(start, sign)
       if text:sub(word, word + 5) == "endraw" then
          self.line_starts = text:sub(position - 1, position - 1) == "\n"
          self:data(tag, own, true)
-         self.position = skip_space(text, word + 6)
+         self:move(skip_space(text, word + 6))
          local stop = self:tag_end("%}")
          if not stop then fail("%s: expected %%} after endraw", self:where()) end
-         self.position = tag
          self:move(stop)
          return true
       end
@@ -284,6 +281,7 @@ function lexer.lex(text, name)
    if not utf8.len(text) then fail("%s: expected UTF-8, found other bytes; save it as UTF-8", name) end
    local self = setmetatable({ text = normal_lines(text), name = name, position = 1, line = 1, tokens = {},
                                line_starts = true }, Lexer)
+   self.newline = self.text:find("\n", 1, true) or math.huge
    while true do
       local start = self.text:find("{[{%%#]", self.position)
       if not start then break end

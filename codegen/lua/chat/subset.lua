@@ -1,5 +1,5 @@
 -- What templates may use besides syntax: the names that runtime/chat_*.c implements, with the parameters of each.
--- tests/chat/test_subset.c compares these lists with the runtime's.
+-- tests/chat/test_values.c compares these lists with the runtime's.
 
 local subset = {}
 

@@ -57,27 +57,31 @@ end
 
 -- Breaks a line of code that is too long, after commas and before operators, outside literals.
 local function broken(line, out)
-   local indent = line:match("^ *")
-   while #line > WIDTH do
-      local cut, in_string, position = nil, false, #indent + 1
-      while position <= WIDTH do
-         local character = line:sub(position, position)
-         if in_string then
-            if character == "\\" then position = position + 1 end
-            if character == '"' then in_string = false end
-         elseif character == '"' then
-            in_string = true
-         elseif character == " " and position > #indent + 8 then
-            local before, after = line:sub(position - 1, position - 1), line:sub(position + 1, position + 2)
-            if before == "," or after == "&&" or after == "||" or after == "? " or after == ": " then cut = position end
-         end
-         position = position + 1
-      end
-      if not cut then break end
-      out[#out + 1] = line:sub(1, cut - 1)
-      line = indent .. "        " .. line:sub(cut + 1)
+   if #line <= WIDTH then
+      out[#out + 1] = line
+      return
    end
-   out[#out + 1] = line
+   local indent = #line:match("^ *")
+   local start, first = 1, ""       -- of the piece being filled; what stands before it
+   local position, in_string, cut = indent + 1, false, nil
+   while position <= #line do
+      local byte = line:byte(position)
+      if in_string then
+         if byte == 92 then position = position + 1 end -- a backslash
+         if byte == 34 then in_string = false end
+      elseif byte == 34 then
+         in_string = true
+      elseif byte == 32 then
+         local before, after = line:sub(position - 1, position - 1), line:sub(position + 1, position + 2)
+         if before == "," or after == "&&" or after == "||" or after == "? " or after == ": " then cut = position end
+      end
+      if cut and #first + position - start >= WIDTH then
+         out[#out + 1] = first .. line:sub(start, cut - 1)
+         start, first, cut = cut + 1, (" "):rep(indent + 8), nil
+      end
+      position = position + 1
+   end
+   out[#out + 1] = first .. line:sub(start)
 end
 
 function writer.wrap(text)

@@ -61,13 +61,15 @@ void gpu_zero(void *memory, size_t bytes)
 
 void gpu_upload(void *to, const void *from, size_t bytes)
 {
-    gpu_check(gpu.driver.cuMemcpyHtoDAsync_v2((CUdeviceptr)(uintptr_t)to, from, bytes, gpu.stream), "cuMemcpyHtoDAsync");
+    gpu_check(gpu.driver.cuMemcpyHtoDAsync_v2((CUdeviceptr)(uintptr_t)to, from, bytes, gpu.stream),
+              "cuMemcpyHtoDAsync");
     gpu_finish();
 }
 
 void gpu_download(void *to, const void *from, size_t bytes)
 {
-    gpu_check(gpu.driver.cuMemcpyDtoHAsync_v2(to, (CUdeviceptr)(uintptr_t)from, bytes, gpu.stream), "cuMemcpyDtoHAsync");
+    gpu_check(gpu.driver.cuMemcpyDtoHAsync_v2(to, (CUdeviceptr)(uintptr_t)from, bytes, gpu.stream),
+              "cuMemcpyDtoHAsync");
     gpu_finish();
 }
 
@@ -90,9 +92,9 @@ CUfunction gpu_kernel(const char *path, const char *name, unsigned shared_bytes)
     gpu_check(gpu.driver.cuModuleLoadDataEx(&module, image, 0, NULL, NULL), path);
     gpu_check(gpu.driver.cuModuleGetFunction(&function, module, name), name);
     if (shared_bytes > 0)
-        gpu_check(gpu.driver.cuFuncSetAttribute(function, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES,
-                                                (int)shared_bytes),
-                  "cuFuncSetAttribute");
+        gpu_check(
+            gpu.driver.cuFuncSetAttribute(function, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, (int)shared_bytes),
+            "cuFuncSetAttribute");
     return function;
 }
 
