@@ -1,6 +1,7 @@
 /* NVRTC, the CUDA compiler as a library, opened when a package has a GPU target: sources and headers are given from
    memory, so that neither a toolkit's headers nor a GPU is needed. Our own declarations spare nvrtc.h. */
 #include <dlfcn.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,7 +12,7 @@
 typedef struct nvrtc_program nvrtc_program;
 
 struct nvrtc {
-    void *library;
+    void *library, *builtins;
     int (*version)(int *major, int *minor);
     int (*create)(nvrtc_program **program, const char *source, const char *name, int headers,
                   const char *const *header_text, const char *const *header_name);
@@ -48,8 +49,33 @@ static int close_library(lua_State *lua)
     struct nvrtc *nvrtc = luaL_checkudata(lua, 1, HOST_NVRTC);
     if (nvrtc->library)
         dlclose(nvrtc->library);
-    nvrtc->library = NULL;
+    if (nvrtc->builtins)
+        dlclose(nvrtc->builtins);
+    nvrtc->library = nvrtc->builtins = NULL;
     return 0;
+}
+
+/* The file of the library, links followed; free it. NULL when it cannot be told. */
+static char *path_of(const struct nvrtc *nvrtc)
+{
+    Dl_info info;
+    void *symbol;
+    memcpy(&symbol, &nvrtc->version, sizeof symbol);
+    return dladdr(symbol, &info) && info.dli_fname ? realpath(info.dli_fname, NULL) : NULL;
+}
+
+/* NVRTC opens a second library, which it finds by its name alone when that is open already: PyPI's package does not know
+   its own folder. */
+static void open_builtins(struct nvrtc *nvrtc)
+{
+    int major = 0, minor = 0;
+    char *path = path_of(nvrtc), *slash = path ? strrchr(path, '/') : NULL;
+    if (slash && nvrtc->version(&major, &minor) == 0) {
+        char file[4096];
+        snprintf(file, sizeof file, "%.*s/libnvrtc-builtins.so.%d.%d", (int)(slash - path), path, major, minor);
+        nvrtc->builtins = dlopen(file, RTLD_NOW | RTLD_LOCAL);
+    }
+    free(path);
 }
 
 /* host.nvrtc(path or name) -> the library; or nil and why it cannot be opened */
@@ -74,6 +100,7 @@ static int open_library(lua_State *lua)
         }
         memcpy((char *)nvrtc + symbols[i].offset, &symbol, sizeof symbol);
     }
+    open_builtins(nvrtc);
     return 1;
 }
 
@@ -97,11 +124,7 @@ static int version(lua_State *lua)
 /* nvrtc:path() -> the file that was opened, links followed */
 static int library_path(lua_State *lua)
 {
-    Dl_info info;
-    struct nvrtc *nvrtc = check_library(lua);
-    void *symbol;
-    memcpy(&symbol, &nvrtc->version, sizeof symbol);
-    char *path = dladdr(symbol, &info) && info.dli_fname ? realpath(info.dli_fname, NULL) : NULL;
+    char *path = path_of(check_library(lua));
     lua_pushstring(lua, path);
     free(path);
     return 1;

@@ -197,15 +197,6 @@ static int real_path(lua_State *lua)
     return 1;
 }
 
-/* host.own_path() -> the running program's file */
-static int own_path(lua_State *lua)
-{
-    char *path = realpath("/proc/self/exe", NULL);
-    lua_pushstring(lua, path);
-    free(path);
-    return 1;
-}
-
 static int process_id(lua_State *lua)
 {
     lua_pushinteger(lua, getpid());
@@ -258,7 +249,6 @@ void host_open_process(lua_State *lua)
                                          {"rename", rename_file},
                                          {"make_executable", make_executable},
                                          {"real_path", real_path},
-                                         {"own_path", own_path},
                                          {"process_id", process_id},
                                          {"processors", processors},
                                          {"peak_memory", peak_memory},

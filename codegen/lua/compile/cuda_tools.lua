@@ -95,9 +95,10 @@ local function nvrtc(option)
                   cuda_version = 1000 * major + 10 * minor }
    tool.identity = string.format("%s %s %d", tool.version, base(path), (host.file_status(path)))
 
-   -- A process of its own for each kernel: NVRTC's threads in one process wait for each other.
+   -- A process of its own for each kernel: NVRTC's threads in one process wait for each other. It runs this very program,
+   -- also when its file was replaced meanwhile.
    function tool.arguments(target, source, image)
-      return { host.own_path(), "nvrtc", path, target.arch, image, source }
+      return { "/proc/self/exe", "nvrtc", path, target.arch, image, source }
    end
    return tool
 end
