@@ -81,6 +81,13 @@ function sets.expressions(source, folder)
    write(folder .. "/cases.jsonl", table.concat(cases))
 end
 
+-- Variables and macros of inner scopes that nothing reads, which a compiler must not complain about.
+function sets.unread(_, folder)
+   local text = "{% for m in messages %}{% set x = m %}{% macro f(a) %}{% set y %}{{ a }}{% endset %}{% endmacro %}b{% endfor %}"
+   program(folder, { { name = "unread", text = text } }, false)
+   write(folder .. "/cases.jsonl", case("unread", '{"messages": [{"role": "user", "content": "x"}]}', "b"))
+end
+
 -- The templates of both, without cases: for tests/fuzz/fuzz_conversation.c.
 function sets.all(source, folder)
    local templates, number = published(source), -1 -- the first line is the input

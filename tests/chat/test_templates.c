@@ -58,6 +58,12 @@ START_TEST(expressions)
 }
 END_TEST
 
+START_TEST(unread_variables)
+{
+    render_all("unread");
+}
+END_TEST
+
 int main(void)
 {
     temporary_folder();
@@ -66,6 +72,7 @@ int main(void)
     tcase_set_timeout(tests, 120);
     tcase_add_test(tests, templates);
     tcase_add_test(tests, expressions);
+    tcase_add_test(tests, unread_variables);
     suite_add_tcase(suite, tests);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_ENV);

@@ -23,13 +23,14 @@ function Function:line(format, ...)
 end
 
 -- The C name of a variable here: one of this function's, one that all share, or one captured from a function around it.
-function Function:variable(variable)
+-- stored: it is set, which does not make it one that is used.
+function Function:variable(variable, stored)
    if variable.level == 0 then
       self.shares = true
       return writer.variable(variable)
    end
    if variable.owner == self then
-      self.used[variable] = true
+      self.used[variable] = self.used[variable] or not stored
       return writer.variable(variable)
    end
    if not self.captured[variable] then
@@ -131,7 +132,7 @@ end
 -- value: C text.
 local function assign(fn, target, value)
    if target.kind == "name" then
-      fn:line("%s = %s;", fn:variable(fn.symbols:find(target.name)), value)
+      fn:line("%s = %s;", fn:variable(fn.symbols:find(target.name), true), value)
    elseif target.kind == "member" then
       fn:line("chat_set_member(r, %s, %s, %s);", fn:variable(fn.symbols:find(target.name)), escape.c_string(target.attribute),
               value)
@@ -447,7 +448,7 @@ end
 
 function statement.macro(fn, node)
    local text = macro(fn, node, node.name)
-   fn:line("%s = %s;", fn:variable(fn.symbols:find(node.name)), text)
+   fn:line("%s = %s;", fn:variable(fn.symbols:find(node.name), true), text)
 end
 
 function statement.call_block(fn, node)
