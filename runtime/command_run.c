@@ -4,13 +4,13 @@
 #include <string.h>
 
 #include "command.h"
-#include "dump.h"
 #include "generate.h"
 #include "interrupt.h"
 #include "json_out.h"
 #include "program.h"
 #include "prompt.h"
 #include "sampling_options.h"
+#include "trace.h"
 #include "utf8.h"
 
 /* The command line of run. */
@@ -292,7 +292,7 @@ struct run {
     struct run_options *options;
     struct token_list prompt;
     struct generation generation;
-    struct dump *dump;
+    struct trace_dump *dump;
     int32_t *stop;
 };
 
@@ -304,9 +304,11 @@ static int produce(struct run *run, struct error *error)
     if (o->echo && streaming && echo_prompt(program, &run->prompt, o->special, error))
         return -1;
     if (o->dump[0]) {
-        if (!(run->dump = dump_open(program->model, o->dump[0], o->dump[1], error)))
+        int32_t count;
+        const char *const *names = engine_traces(program->engine, &count);
+        if (!(run->dump = trace_dump_open(program->model, names, count, o->dump[0], o->dump[1], error)))
             return -1;
-        engine_set_trace(program->engine, dump_trace(run->dump));
+        engine_set_trace(program->engine, trace_dump_trace(run->dump));
     }
     if (!(run->stop = stop_list(program->model, o, &o->sampler.stop_count)))
         return error_set(error, "out of memory");
@@ -365,7 +367,7 @@ static int run_opened(struct run *run, int operands, char **argv)
     interrupt_unwatch();
     if (program->engine)
         engine_set_trace(program->engine, NULL);
-    if (dump_close(run->dump, &error) && !failed)
+    if (trace_dump_close(run->dump, &error) && !failed)
         status = program_fail(program, &error, EXIT_ERROR);
     return status;
 }

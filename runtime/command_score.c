@@ -7,13 +7,13 @@
 #include <string.h>
 
 #include "command.h"
-#include "dump.h"
 #include "interrupt.h"
 #include "json_out.h"
 #include "json_text.h"
 #include "program.h"
 #include "prompt.h"
 #include "score.h"
+#include "trace.h"
 
 static const char usage[] = "score [OPTION]... FILE | - | --ids 1,2,3";
 static const char about[] =
@@ -260,18 +260,20 @@ static int score_opened(struct score_command *c, int operands, char **argv)
 {
     struct program *program = c->program;
     struct error error;
-    struct dump *dump = NULL;
+    struct trace_dump *dump = NULL;
     if (c->logits) {
         if (npy_out_open(&c->array, c->logits, program->model->vocab, &error))
             return program_fail(program, &error, EXIT_ERROR);
         c->score.logits = &c->array;
     }
     if (c->dump[0]) {
-        if (!(dump = dump_open(program->model, c->dump[0], c->dump[1], &error))) {
+        int32_t count;
+        const char *const *names = engine_traces(program->engine, &count);
+        if (!(dump = trace_dump_open(program->model, names, count, c->dump[0], c->dump[1], &error))) {
             npy_out_abandon(&c->array);
             return program_fail(program, &error, EXIT_ERROR);
         }
-        engine_set_trace(program->engine, dump_trace(dump));
+        engine_set_trace(program->engine, trace_dump_trace(dump));
     }
     c->score.progress = progress_report;
     c->score.progress_context = &program->progress;
@@ -287,7 +289,7 @@ static int score_opened(struct score_command *c, int operands, char **argv)
     else
         npy_out_abandon(&c->array);
     struct error dump_error;
-    if (dump_close(dump, &dump_error) && outcome == 0) {
+    if (trace_dump_close(dump, &dump_error) && outcome == 0) {
         error = dump_error;
         outcome = -1;
     }

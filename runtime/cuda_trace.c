@@ -15,6 +15,15 @@ void cuda_trace_unpack(uint16_t *to, const uint16_t *fragments, int32_t rows, in
         }
 }
 
+bool cuda_trace_shows(const struct cuda_model *cuda, const char *name)
+{
+    const char *dot = strrchr(name, '.'), *last = dot ? dot + 1 : name;
+    bool found = strcmp(name, "logits") == 0;
+    for (int32_t i = 0; i < cuda->trace_count && !found; i++)
+        found = strcmp(cuda->traces[i].name, last) == 0;
+    return found;
+}
+
 /* Bytes from the device, newly allocated. */
 static void *fetch(struct cuda_stream *stream, const void *from, size_t bytes, const char *what)
 {

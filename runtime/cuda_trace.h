@@ -12,6 +12,9 @@ struct cuda_tracer {
     int32_t rows, outputs;
 };
 
+/* Do the kernels leave this tensor to be seen? name: as model.traces has it. */
+bool cuda_trace_shows(const struct cuda_model *cuda, const char *name);
+
 /* An observer's `after`; context: the tracer. Waits for the stage and shows its tensors. */
 int cuda_trace_stage(void *context, struct cuda_stream *stream, const char *stage, int index);
 /* After the last stage: shows the logits. */

@@ -194,6 +194,12 @@ const void *engine_section(const struct engine *engine, const char *name, uint64
     return engine->backend->section(engine->device, &engine->package, tensor);
 }
 
+const char *const *engine_traces(const struct engine *engine, int32_t *count)
+{
+    *count = engine->model->trace_count;
+    return engine->backend->traces ? engine->backend->traces(engine->device, count) : engine->model->traces;
+}
+
 void engine_set_trace(struct engine *engine, const struct trace *trace)
 {
     engine->trace = trace;

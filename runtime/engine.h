@@ -40,6 +40,8 @@ int engine_threads(const struct engine *engine);         /* that compute; 1 on a
 const char *engine_gpu(const struct engine *engine);     /* "NVIDIA H100 80GB HBM3"; NULL on a CPU */
 /* A section of the payload; NULL: there is none, or it is on the device only. */
 const void *engine_section(const struct engine *engine, const char *name, uint64_t *bytes);
+/* The tensors that a trace is shown, as model.traces has them: on a GPU not all of them. */
+const char *const *engine_traces(const struct engine *engine, int32_t *count);
 /* What is sent to the trace of each step from now on; NULL: nothing. */
 void engine_set_trace(struct engine *engine, const struct trace *trace);
 

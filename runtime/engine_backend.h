@@ -51,6 +51,8 @@ struct engine_backend {
     /* A section of the payload where the host can read it; NULL: it cannot. */
     const void *(*section)(const struct engine_device *device, const struct package *package,
                            const struct tensor *tensor);
+    /* engine_traces; NULL: all of model.traces. */
+    const char *const *(*traces)(const struct engine_device *device, int32_t *count);
     uint64_t (*other_bytes)(const struct engine_device *device); /* all but weights and pages */
 
     /* Steps that may be submitted before the oldest is collected; 1: tokens must be known, the engine draws. */

@@ -50,6 +50,9 @@ struct engine_device {
     bool timed;
     uint64_t submitted, collected;
 
+    const char **traces; /* [trace_count] of model.traces, those that the kernels leave to be seen */
+    int32_t trace_count;
+
     struct table_slot *table_slot; /* [plan.table_slots] */
     int32_t *slot_of;              /* [sequences] of each sequence; -1: none */
     int32_t sequences;
@@ -113,8 +116,12 @@ static int allocate(struct engine_device *device, struct state **state, struct e
         return -1;
     device->graph = calloc((size_t)device->model->cuda->bucket_count * CUDA_RECORDS * 2, sizeof(CUgraphExec));
     device->table_slot = calloc((size_t)plan->table_slots, sizeof *device->table_slot);
-    if (!device->graph || !device->table_slot)
+    device->traces = calloc((size_t)device->model->trace_count + 1, sizeof *device->traces);
+    if (!device->graph || !device->table_slot || !device->traces)
         return error_set(error, "out of memory for graphs and page tables");
+    for (int32_t i = 0; i < device->model->trace_count; i++)
+        if (cuda_trace_shows(device->model->cuda, device->model->traces[i]))
+            device->traces[device->trace_count++] = device->model->traces[i];
     for (int32_t i = 0; i < plan->table_slots; i++)
         device->table_slot[i].sequence = -1;
     device->state = *state = state_open_remote(device->model, plan->pages, copy_page, device, error);
@@ -157,6 +164,7 @@ static void cuda_close(struct engine_device *device)
     free(device->graph);
     free(device->table_slot);
     free(device->slot_of);
+    free(device->traces);
     free(device);
 }
 
@@ -253,6 +261,12 @@ static const void *cuda_section_data(const struct engine_device *device, const s
     (void)device;
     bool there = package->payload && tensor->offset + tensor->bytes <= package->bytes;
     return there ? package->payload + tensor->offset : NULL;
+}
+
+static const char *const *cuda_traces(const struct engine_device *device, int32_t *count)
+{
+    *count = device->trace_count;
+    return device->traces;
 }
 
 static uint64_t cuda_other_bytes(const struct engine_device *device)
@@ -609,6 +623,7 @@ const struct engine_backend engine_cuda = {
     .threads = cuda_threads,
     .gpu = cuda_gpu,
     .section = cuda_section_data,
+    .traces = cuda_traces,
     .other_bytes = cuda_other_bytes,
     .depth = cuda_depth,
     .submit = cuda_submit,

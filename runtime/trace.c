@@ -78,7 +78,7 @@ static bool selected(const struct trace_dump *dump, const char *tensor)
 
 /* Does the model have such a tensor? A name like "layer.99.qkv" matches "layer.*.qkv" but must be a layer it
  * has. */
-static bool exists(const struct model *model, const char *name, size_t length)
+static bool exists(const struct model *model, const char *const *names, int32_t count, const char *name, size_t length)
 {
     if (is_all(name, length))
         return true;
@@ -90,23 +90,24 @@ static bool exists(const struct model *model, const char *name, size_t length)
         if (i == 6 || i == length || name[i] != '.' || layer >= model->layers || (name[6] == '0' && i > 7))
             return false;
     }
-    for (int32_t i = 0; i < model->trace_count; i++)
-        if (matches(name, length, model->traces[i]))
+    for (int32_t i = 0; i < count; i++)
+        if (matches(name, length, names[i]))
             return true;
     return false;
 }
 
-static int check_selection(const struct model *model, const char *selection, struct error *error)
+static int check_selection(const struct model *model, const char *const *names, int32_t count, const char *selection,
+                           struct error *error)
 {
     size_t length;
     const char *next = selection;
     for (const char *name; (name = next_name(&next, &length));) {
-        if (exists(model, name, length))
+        if (exists(model, names, count, name, length))
             continue;
         char list[768] = "";
         size_t used = 0;
-        for (int32_t i = 0; i < model->trace_count && used < sizeof list; i++) {
-            int more = snprintf(list + used, sizeof list - used, "%s, ", model->traces[i]);
+        for (int32_t i = 0; i < count && used < sizeof list; i++) {
+            int more = snprintf(list + used, sizeof list - used, "%s, ", names[i]);
             used += more > 0 ? (size_t)more : 0;
         }
         return error_set(error, "--dump %.*s: no such tensor; there are %sall (layers 0 to %d)",
@@ -221,10 +222,10 @@ static void on_tensor(void *context, const char *name, int layer, int dtype, con
     dump->failed = !dumped || !append(dump, dumped, dtype, data, rows);
 }
 
-struct trace_dump *trace_dump_open(const struct model *model, const char *selection, const char *directory,
-                                   struct error *error)
+struct trace_dump *trace_dump_open(const struct model *model, const char *const *names, int32_t count,
+                                   const char *selection, const char *directory, struct error *error)
 {
-    if (check_selection(model, selection, error) != 0)
+    if (check_selection(model, names, count, selection, error) != 0)
         return NULL;
     if (strlen(directory) > PATH_MAX - NAME_BYTES - 8) {
         error_set(error, "--dump: the directory's name has %zu bytes, at most %d are possible", strlen(directory),

@@ -12,12 +12,12 @@
 
 struct trace_dump;
 
-/* selection: names separated by commas, as model.traces has them, where `*` stands for any one part between
+/* names [count]: what there is to see (engine_traces). selection: some of them, separated by commas, where `*` stands for any one part between
    dots: "logits", "layer.3.qkv", "layer.*.qkv"; or "all". Makes `directory` if it is not there; files of
    earlier dumps are replaced when their tensor is written. NULL and a message: a name that does not exist
    (the message lists those that do), or a directory that cannot be written. */
-struct trace_dump *trace_dump_open(const struct model *model, const char *selection, const char *directory,
-                                   struct error *error);
+struct trace_dump *trace_dump_open(const struct model *model, const char *const *names, int32_t count,
+                                   const char *selection, const char *directory, struct error *error);
 
 /* What to hand to engine_set_trace; valid until the dump is closed. */
 const struct trace *trace_dump_trace(const struct trace_dump *dump);

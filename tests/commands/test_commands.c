@@ -277,7 +277,7 @@ static const struct {
     {{"run", "--ids", "1", "--cpu", "unsupported"}, 1, "--cpu unsupported"},
     {{"run", "--ids", "1", "--threads", "-1"}, 2, "--threads"},
     {{"run", "--ids", "1", "--kv-memory", "1"}, 1, ""},
-    {{"run", "--ids", "1", "--dump", "nothing", "/tmp/x"}, 1, "layer.0.key"},
+    {{"run", "--ids", "1", "--dump", "nothing", "/tmp/x"}, 1, "layer.*.key"},
     {{"run", "--ids", "1", "--dump", "logits", "/proc/none/x"}, 1, "/proc/none/x"},
     {{"run", "--lora", "x", "y"}, 2, "unknown option --lora"},
     {{"score"}, 2, "expected one of FILE"},
@@ -539,7 +539,7 @@ START_TEST(bench_and_info)
     ck_assert_int_eq(cJSON_GetArraySize(member(json, "variants")), 3);
     ck_assert(cJSON_IsFalse(member(cJSON_GetArrayItem(member(json, "variants"), 0), "supported")));
     ck_assert_int_eq(cJSON_GetArraySize(member(json, "sections")), 2);
-    ck_assert_int_eq(cJSON_GetArraySize(member(json, "traces")), 3);
+    ck_assert_int_eq(cJSON_GetArraySize(member(json, "traces")), 2);
     cJSON_Delete(json);
     RUN("info", "--cpu", "twin");
     ck_assert_int_eq(result.status, 0);

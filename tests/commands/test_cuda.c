@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "compare.h"
 #include "fake_program.h"
 #include "process.h"
 
@@ -158,9 +159,29 @@ START_TEST(bench)
 }
 END_TEST
 
+/* What the GPU's kernels leave to be seen, as the CPU's; layers by a star, a number, and all. */
+START_TEST(dumps)
+{
+    static const char *const selections[] = {"layer.*.key", "layer.1.key,logits", "all"};
+    struct process_result result;
+    use("both", DRIVER, "");
+    const char *folders[2] = {temporary_path("cpu%d", _i), temporary_path("cuda%d", _i)};
+    for (int device = 0; device < 2; device++) {
+        fake_program(&result, "run", "--ids", "1,2,3,4,5,6,7,8,9", "-n", "4", "--device", device ? "cuda" : "cpu",
+                     "--dump", selections[_i], folders[device], NULL);
+        ck_assert_msg(result.status == 0, "%s", result.err);
+        process_free(&result);
+    }
+    ck_assert(file_exists(text("%s/layer.1.key.npy", folders[0])));
+    ck_assert_int_eq(file_exists(text("%s/layer.0.key.npy", folders[0])), _i != 1);
+    ck_assert_ptr_null(folders_differ(folders[0], folders[1]));
+}
+END_TEST
+
 int main(int argc, char **argv)
 {
     fake_program_main(argc, argv);
+    temporary_folder();
     Suite *suite = suite_create("commands/cuda");
     TCase *tcase = tcase_create("commands/cuda");
     tcase_set_timeout(tcase, 120);
@@ -169,6 +190,7 @@ int main(int argc, char **argv)
     tcase_add_loop_test(tcase, no_gpu, 0, 5);
     tcase_add_test(tcase, announced);
     tcase_add_test(tcase, bench);
+    tcase_add_loop_test(tcase, dumps, 0, 3);
     suite_add_tcase(suite, tcase);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_ENV);

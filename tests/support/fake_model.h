@@ -5,7 +5,7 @@
        logits[v] = fake_hash_float(chain over (position, token), v) + head[v] + embedding[v][0]
 
    Tensors: "tokenizer" (bytes, as given; absent when there are none), "embedding" bf16 [vocab, 8], "head" f32
-   [1, vocab]. Traces: "layer.0.key", "layer.1.key" (f32 and bf16, [rows, 4]) and "logits" (f32 [outputs,
+   [1, vocab]. Traces: "layer.*.key" (f32 in layer 0, bf16 in layer 1, [rows, 4]) and "logits" (f32 [outputs,
    vocab]). */
 #ifndef LATHE_TEST_FAKE_MODEL_H
 #define LATHE_TEST_FAKE_MODEL_H
