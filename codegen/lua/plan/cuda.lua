@@ -6,6 +6,7 @@ local cuda_bulk = require "plan.cuda_bulk"
 local cuda_stages = require "plan.cuda_stages"
 local cuda_targets = require "plan.cuda_targets"
 local cuda_weights = require "plan.cuda_weights"
+local parameters = require "plan.parameters"
 
 local cuda = {}
 
@@ -161,14 +162,6 @@ local function layer_table(count, weights)
    return fields, layers
 end
 
-local function signature(values)
-   local names = {}
-   for name in pairs(values) do names[#names + 1] = name end
-   table.sort(names)
-   for i, name in ipairs(names) do names[i] = name .. "=" .. tostring(values[name]) end
-   return table.concat(names, ";")
-end
-
 local function of_class(value, class) return type(value) == "function" and value(class) or value or 0 end
 
 -- The kernels of a stage: one for each row class that a bucket takes. -> launches, one for each run of buckets that are
@@ -216,7 +209,7 @@ local function collection(buckets, buffers)
    end
 
    function result.add(stage)
-      local key = stage.name .. "|" .. stage.template .. "|" .. signature(stage.values)
+      local key = stage.name .. "|" .. stage.template .. "|" .. parameters(stage.values)
       local known = result.by_signature[key]
       if not known then
          local name, number = stage.name, 2

@@ -1,6 +1,8 @@
 -- Bulk steps (docs/cuda.md, "Two classes"): a whole chunk of a prompt, its products by cuBLASLt on row-major copies of the
 -- weights, the rest by kernels of its own. Decides whether a package has them, their kernels, copies and buffers.
 
+local parameters = require "plan.parameters"
+
 local cuda_bulk = {}
 
 local ALIGNMENT = 512
@@ -111,11 +113,7 @@ function cuda_bulk.plan(d, description, plan, shared, weights, add_kernel, begin
    if not possible(d, description) then return nil end
    local known, layers = {}, {}
    local function launch(stage)
-      local key = stage.name
-      local names = {}
-      for name in pairs(stage.values) do names[#names + 1] = name end
-      table.sort(names)
-      for _, name in ipairs(names) do key = key .. ";" .. name .. "=" .. tostring(stage.values[name]) end
+      local key = stage.name .. ";" .. parameters(stage.values)
       if not known[key] then
          known[stage.name] = (known[stage.name] or 0) + 1
          local name = known[stage.name] == 1 and stage.name or stage.name .. "_" .. known[stage.name]

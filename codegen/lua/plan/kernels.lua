@@ -1,6 +1,8 @@
 -- The stages of a layer as kernels: one instance of a template for each distinct set of parameters. Layers that are
 -- alike share their kernels; a kernel whose parameters differ between layers gets a name of its own.
 
+local parameters = require "plan.parameters"
+
 local kernels = {}
 
 local TILE = 16
@@ -11,21 +13,12 @@ local function outputs_of(size, constant)
    return string.format("minimum(TILE, %s - start)", constant)
 end
 
--- A key that is equal for equal parameters.
-local function signature(values)
-   local names = {}
-   for name in pairs(values) do names[#names + 1] = name end
-   table.sort(names)
-   for i, name in ipairs(names) do names[i] = name .. "=" .. tostring(values[name]) end
-   return table.concat(names, ";")
-end
-
 -- A collection of kernels by name; `instance` returns the name to call.
 function kernels.collection()
    local collection = { list = {}, by_signature = {}, taken = {} }
 
    function collection.instance(base, template, values, suffix, details)
-      local key = template .. "|" .. base .. "|" .. signature(values)
+      local key = template .. "|" .. base .. "|" .. parameters(values)
       local kernel = collection.by_signature[key]
       if not kernel then
          local name = base
