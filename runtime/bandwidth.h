@@ -7,9 +7,9 @@
 #include "engine.h"
 
 struct bandwidth {
-    double bytes_per_second; /* the median pass; 0: could not be measured */
+    double bytes_per_second; /* the median pass of the fastest way to read; 0: could not be measured */
     uint64_t bytes;          /* all weights, each read once a pass (small ones: as often as makes 64 MiB) */
-    int passes;
+    int passes;              /* of each way */
 };
 
 /* Reads every weight of the package with `threads` threads, over and over for about `seconds`, the same memory that

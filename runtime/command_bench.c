@@ -9,18 +9,25 @@
 #include "command.h"
 #include "interrupt.h"
 #include "json_out.h"
+#include "peak.h"
 #include "program.h"
 #include "random.h"
+#include "stages_report.h"
 #include "statistics.h"
 
 static const char usage[] = "bench [--prompt N] [--gen N] [--batch N] [--repeat N] [--stages] [--json]";
 static const char about[] =
     "Measures prefill and decode on prompts of random tokens, after a run that warms everything up, and how fast this\n"
-    "machine reads the same weights with the same threads, or the GPU its memory: decoding cannot be faster than that.";
+    "machine reads the same weights with the same threads, or the GPU its memory: decoding cannot be faster than "
+    "that.\n"
+    "On a CPU also how fast it multiplies when everything is in registers: a prefill cannot be faster than that.";
 static const char notes[] =
     "Prefill: all prompts from their first token until the token after each is there; the median of the runs.\n"
     "Decode: one token for every sequence in a step, the choice of the likeliest included; the median of all steps.\n"
-    "Share of the roof: bytes of weights that a step must read / bandwidth / time of the median step.";
+    "Share of the roof: bytes of weights that a step must read / bandwidth / time of the median step.\n"
+    "Share of the peak: operations of products and attention in a prefill / what the instruction set can do / time.";
+
+enum { PREFILL, DECODE, PHASES };
 
 struct bench {
     struct program *program;
@@ -30,8 +37,10 @@ struct bench {
     double *prefill; /* [repeat] seconds */
     double *decode;  /* [repeat * gen] seconds */
     int prefills, steps;
-    bool by_stage; /* --stages */
-    struct bench_stages stages;
+    bool by_stage;                     /* --stages */
+    struct bench_stages stages;        /* of a GPU */
+    struct stages *cpu_stages[PHASES]; /* of a CPU: of the measured runs, with --stages; NULL on a GPU */
+    double flops;                      /* of a prefill on a CPU, counted in the run that warms up */
 };
 
 enum { OPTIONS = 6, INTERRUPTED = 1 };
@@ -80,7 +89,8 @@ static void make_table(struct bench *b, struct option table[OPTIONS])
         {.name = "stages",
          .kind = OPTION_FLAG,
          .target = &b->by_stage,
-         .help = "after that, time the stages of decode steps one by one, which makes the steps slower"},
+         .help = "show each stage beside bandwidth and peak. On a GPU the stages of decode steps are timed one by one "
+                 "after the other measurements, which makes the steps slower"},
     };
     memcpy(table, rows, sizeof rows);
 }
@@ -203,11 +213,18 @@ static int decode(struct bench *b, int32_t gen, bool measured, struct error *err
     return 0;
 }
 
+static void watch(struct bench *b, int phase, bool measured)
+{
+    bool watched = b->cpu_stages[phase] && (!measured || b->by_stage);
+    engine_set_watch(b->program->engine, watched ? stages_watch(b->cpu_stages[phase]) : NULL);
+}
+
 /* One run: prompts, then `gen` steps. Times are kept if `measured`. */
 static int run_once(struct bench *b, int32_t gen, bool measured, struct error *error)
 {
     if (open_sequences(b, error))
         return -1;
+    watch(b, PREFILL, measured);
     double start = clock_seconds();
     int outcome = prefill(b, error);
     if (outcome)
@@ -215,6 +232,7 @@ static int run_once(struct bench *b, int32_t gen, bool measured, struct error *e
     double end = clock_seconds();
     if (measured)
         b->prefill[b->prefills++] = end - start;
+    watch(b, DECODE, measured);
     outcome = decode(b, gen, measured, error);
     if (outcome == 0)
         close_sequences(b);
@@ -245,11 +263,15 @@ static int run_stages(struct bench *b, struct error *error)
 static int run_all(struct bench *b, struct error *error)
 {
     int outcome = run_once(b, b->gen < 8 ? b->gen : 8, false, error);
+    for (int phase = 0; phase < PHASES && b->cpu_stages[phase]; phase++) {
+        b->flops += phase == PREFILL ? stages_total(b->cpu_stages[phase]).flops : 0;
+        stages_reset(b->cpu_stages[phase]);
+    }
     for (int32_t i = 0; i < b->repeat && !outcome; i++) {
         progress_report(&b->program->progress, "measuring", (uint64_t)i, (uint64_t)b->repeat);
         outcome = run_once(b, b->gen, true, error);
     }
-    if (!outcome && b->by_stage)
+    if (!outcome && b->by_stage && !b->cpu_stages[PREFILL])
         outcome = run_stages(b, error);
     close_sequences(b);
     return outcome;
@@ -260,21 +282,35 @@ struct result {
     struct bandwidth bandwidth;
     double prefill_seconds, prefill_rate;
     double decode_median, decode_least, decode_rate, share;
+    double peak, peak_share; /* 0: not measured */
 };
 
-static struct result summarise(struct bench *b, struct bandwidth bandwidth)
+static struct result summarise(struct bench *b, struct bandwidth bandwidth, double peak)
 {
-    struct result r = {.bandwidth = bandwidth};
+    struct result r = {.bandwidth = bandwidth, .peak = peak};
     r.decode_least = least(b->decode, b->steps);
     r.prefill_seconds = median(b->prefill, b->prefills);
     r.decode_median = median(b->decode, b->steps);
     if (r.prefill_seconds > 0)
         r.prefill_rate = (double)b->prompt * b->batch / r.prefill_seconds;
+    if (r.prefill_seconds > 0 && peak > 0)
+        r.peak_share = b->flops / peak / r.prefill_seconds;
     if (r.decode_median > 0)
         r.decode_rate = b->batch / r.decode_median;
     if (r.decode_median > 0 && bandwidth.bytes_per_second > 0)
         r.share = (double)b->program->model->weight_bytes_read / bandwidth.bytes_per_second / r.decode_median;
     return r;
+}
+
+static struct roofs roofs_of(const struct result *r)
+{
+    return (struct roofs){.bandwidth = r->bandwidth.bytes_per_second, .peak = r->peak};
+}
+
+/* How often the phase was watched: runs, or steps. */
+static int watched(const struct bench *b, int phase)
+{
+    return phase == PREFILL ? b->prefills : b->steps;
 }
 
 static void key_number(struct json_out *out, const char *key, double value)
@@ -287,6 +323,26 @@ static void key_integer(struct json_out *out, const char *key, int64_t value)
 {
     json_key(out, key);
     json_integer(out, value);
+}
+
+static void print_cpu_stages(const struct bench *b, const struct result *r, struct json_out *out)
+{
+    static const char *const names[PHASES] = {"prefill", "decode"}, *const titles[PHASES] = {"a prefill",
+                                                                                             "a decode step"};
+    if (out)
+        json_open_object(out);
+    for (int phase = 0; phase < PHASES; phase++) {
+        if (!watched(b, phase))
+            continue;
+        if (!out) {
+            stages_print(titles[phase], b->cpu_stages[phase], watched(b, phase), roofs_of(r));
+            continue;
+        }
+        json_key(out, names[phase]);
+        stages_json(out, b->cpu_stages[phase], watched(b, phase), roofs_of(r));
+    }
+    if (out)
+        json_close_object(out);
 }
 
 static void print_json(const struct bench *b, const struct result *r)
@@ -319,9 +375,17 @@ static void print_json(const struct bench *b, const struct result *r)
     key_integer(&out, "bandwidth_bytes", (int64_t)r->bandwidth.bytes);
     key_integer(&out, "bandwidth_passes", r->bandwidth.passes);
     key_number(&out, "roof_share", r->share);
+    if (b->cpu_stages[PREFILL]) {
+        key_number(&out, "prefill_flops", b->flops);
+        key_number(&out, "peak_flops_per_second", r->peak);
+        key_number(&out, "prefill_peak_share", r->peak_share);
+    }
     if (b->by_stage) {
         json_key(&out, "stages");
-        bench_stages_json(&b->stages, &out);
+        if (b->cpu_stages[PREFILL])
+            print_cpu_stages(b, r, &out);
+        else
+            bench_stages_json(&b->stages, &out);
     }
     json_close_object(&out);
     fputc('\n', stdout);
@@ -353,9 +417,14 @@ static void print_text(const struct bench *b, const struct result *r)
                r->decode_median * 1e3, r->decode_least * 1e3);
     printf("bandwidth  %10.2f GB/s       reading all weights (%.1f MB) with %s, median of %d passes\n",
            r->bandwidth.bytes_per_second / 1e9, (double)r->bandwidth.bytes / 1e6, who, r->bandwidth.passes);
+    if (r->peak > 0)
+        printf("peak       %10.1f GFLOP/s    multiplying from registers; prefill (%.1f GFLOP) has %.1f %% of it\n",
+               r->peak / 1e9, b->flops / 1e9, r->peak_share * 100);
     if (b->steps)
         printf("roof       %10.1f %%          a step must read %.1f MB of weights: %.3f ms at that bandwidth\n",
                r->share * 100, (double)model->weight_bytes_read / 1e6, r->share * r->decode_median * 1e3);
+    if (b->by_stage && b->cpu_stages[PREFILL])
+        print_cpu_stages(b, r, NULL);
     if (b->stages.steps)
         bench_stages_print(&b->stages, b->batch, r->bandwidth.bytes_per_second);
 }
@@ -367,6 +436,10 @@ static int allocate(struct bench *b)
     b->slot = malloc(batch * sizeof *b->slot);
     b->prefill = malloc((size_t)b->repeat * sizeof *b->prefill);
     b->decode = malloc(((size_t)b->repeat * (size_t)b->gen + 1) * sizeof *b->decode);
+    bool cpu = engine_gpu(b->program->engine) == NULL;
+    for (int phase = 0; cpu && phase < PHASES; phase++)
+        if (!(b->cpu_stages[phase] = stages_open(b->program->model, engine_threads(b->program->engine))))
+            return -1;
     if (!b->sequences || !b->slot || !b->prefill || !b->decode)
         return -1;
     for (int32_t s = 0; s < b->batch; s++)
@@ -392,14 +465,18 @@ static int bench_opened(struct bench *b)
         return program_fail(program, &error, EXIT_ERROR);
     }
     /* A device that cannot time stages says so at once. */
-    if (b->by_stage &&
+    if (b->by_stage && !b->cpu_stages[PREFILL] &&
         (engine_time_stages(program->engine, true, &error) || engine_time_stages(program->engine, false, &error)))
         return program_fail(program, &error, EXIT_ERROR);
     interrupt_watch();
     int outcome = run_all(b, &error);
     struct bandwidth bandwidth = {0};
+    double peak = 0;
+    engine_set_watch(program->engine, NULL);
     if (!outcome)
         outcome = measure_bandwidth(b, &bandwidth, &error);
+    if (!outcome && b->cpu_stages[PREFILL])
+        peak = peak_measure(program->engine, engine_threads(program->engine));
     bool interrupted = interrupt_requested();
     interrupt_unwatch();
     progress_clear(&program->progress);
@@ -408,7 +485,7 @@ static int bench_opened(struct bench *b)
     /* Half a measurement says nothing. */
     if (outcome || interrupted)
         return EXIT_INTERRUPTED;
-    struct result result = summarise(b, bandwidth);
+    struct result result = summarise(b, bandwidth, peak);
     if (program->common.json)
         print_json(b, &result);
     else
@@ -446,6 +523,8 @@ int command_bench(const struct model *model, int argc, char **argv)
     free(b.slot);
     free(b.prefill);
     free(b.decode);
+    for (int phase = 0; phase < PHASES; phase++)
+        stages_close(b.cpu_stages[phase]);
     program_close(&program);
     return status;
 }

@@ -32,6 +32,7 @@ struct engine {
     const struct engine_backend *backend;
     struct engine_device *device;
     const struct trace *trace;
+    const struct stopwatch *watch;
     struct package package;
     struct state *state;
     bool device_draws; /* the backend chooses tokens itself */
@@ -203,6 +204,11 @@ const char *const *engine_traces(const struct engine *engine, int32_t *count)
 void engine_set_trace(struct engine *engine, const struct trace *trace)
 {
     engine->trace = trace;
+}
+
+void engine_set_watch(struct engine *engine, const struct stopwatch *watch)
+{
+    engine->watch = watch;
 }
 
 static int check_sequence(const struct engine *engine, int sequence, struct error *error)
@@ -449,6 +455,7 @@ int engine_submit(struct engine *engine, struct error *error)
         .draw = flight->draw,
         .draws = draws_here ? 0 : flight->draws,
         .trace = engine->trace,
+        .watch = engine->watch,
     };
     if (engine->rows && engine->backend->submit(engine->device, &batch, error))
         return -1;

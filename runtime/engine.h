@@ -44,6 +44,8 @@ const void *engine_section(const struct engine *engine, const char *name, uint64
 const char *const *engine_traces(const struct engine *engine, int32_t *count);
 /* What is sent to the trace of each step from now on; NULL: nothing. */
 void engine_set_trace(struct engine *engine, const struct trace *trace);
+/* Who measures the stages of each step from now on, on a CPU; NULL: nobody. */
+void engine_set_watch(struct engine *engine, const struct stopwatch *watch);
 
 /* A sequence: a page table over the engine's state. Ids are small integers, reused after close. -1 on error.
  */

@@ -23,8 +23,9 @@ struct engine_batch {
     const int32_t *output_row; /* [outputs] ascending */
     const bool *wanted;        /* [outputs] the logits are to reach the host */
     const struct engine_draw *draw;
-    int32_t draws;             /* 0 where the engine draws */
-    const struct trace *trace; /* NULL: nobody looks */
+    int32_t draws;                 /* 0 where the engine draws */
+    const struct trace *trace;     /* NULL: nobody looks */
+    const struct stopwatch *watch; /* NULL: nobody measures; for the CPU's stages only */
 };
 
 /* One for each open engine; every backend has its own. */

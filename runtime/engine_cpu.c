@@ -193,6 +193,7 @@ static int cpu_submit(struct engine_device *device, const struct engine_batch *b
                 .threads = pool_threads(device->pool),
                 .barrier = &device->barrier,
                 .trace = batch->trace,
+                .watch = batch->watch,
             },
     };
     pool_run(device->pool, run_step, &run);

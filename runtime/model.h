@@ -44,6 +44,19 @@ struct variant {
     const char *name; /* "scalar", "avx2", "avx512", "bf16" */
     bool (*supported)(void);
     step_function *step;
+    double (*peak)(int rounds); /* multiplies and adds from registers as the products do; how many operations it did */
+};
+
+/* A stage of the step, in all its layers together, and what it costs. */
+struct stage {
+    const char *name;
+    int32_t layers;
+    int32_t window;                    /* positions that a row sees, 0: all */
+    bool outputs_only;                 /* for the rows that want logits */
+    uint64_t weight_bytes;             /* read by each step */
+    uint64_t flops_per_row;            /* of the products */
+    uint64_t flops_per_position;       /* for each row and each position that it sees */
+    uint64_t state_bytes_per_position; /* for each sequence and each position that its rows see */
 };
 
 /* What the checkpoint recommends (generation_config.json); the command line overrides. */
@@ -106,6 +119,8 @@ struct model {
 
     const struct variant *variants; /* [variant_count]; none: the package was not built for CPUs */
     int32_t variant_count;
+    const struct stage *stages; /* [stage_count] of a step on a CPU, in order */
+    int32_t stage_count;
     const struct cuda_model *cuda; /* cuda_model.h; NULL: the package was not built for GPUs */
     const char *const *traces;     /* [trace_count] names that --dump knows */
     int32_t trace_count;

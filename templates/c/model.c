@@ -10,21 +10,26 @@ void step_model(const struct step *step, int thread)
     struct activations *a = activations(step);
     int rows = step->rows;
 
+    if (step->watch)
+        step->watch->lap(step->watch->context, step, thread, -1, true);
     embed(step, thread);
-    stage_end(step, thread, "embed", -1, DTYPE_F32, a->residual, rows, HIDDEN);
+    stage_end(step, thread, STAGE_EMBED);
+    show(step, thread, "embed", -1, DTYPE_F32, a->residual, rows, HIDDEN);
 
 //% for _, run in ipairs(runs) do
     for (int layer = $run.first$; layer < $run.last$; layer++) {
         const struct layer *weights = &LAYER[layer];
 //%    for _, stage in ipairs(run.stages) do
         $stage.call$;
-        stage_end(step, thread, "$stage.trace$", layer, $stage.dtype$, a->$stage.output$, rows, $stage.columns$);
+        stage_end(step, thread, STAGE_$stage.kernel.name:upper()$);
+        show(step, thread, "$stage.trace$", layer, $stage.dtype$, a->$stage.output$, rows, $stage.columns$);
 //%    end
     }
 
 //% end
     if (step->outputs > 0) {
         head(step, thread);
-        stage_end(step, thread, "logits", -1, DTYPE_F32, step->logits, step->outputs, VOCAB);
+        stage_end(step, thread, STAGE_HEAD);
+        show(step, thread, "logits", -1, DTYPE_F32, step->logits, step->outputs, VOCAB);
     }
 }

@@ -12,6 +12,7 @@
 #if $variant.guard$
 //%    end
 void step_model_$variant.name$(const struct step *step, int thread);
+double measure_peak_$variant.name$(int rounds);
 
 static bool supports_$variant.name$(void)
 {
@@ -32,12 +33,21 @@ static const struct variant VARIANTS[] = {
 //%    if variant.guard then
 #if $variant.guard$
 //%    end
-    {"$variant.name$", supports_$variant.name$, step_model_$variant.name$},
+    {"$variant.name$", supports_$variant.name$, step_model_$variant.name$, measure_peak_$variant.name$},
 //%    if variant.guard then
 #endif
 //%    end
 //% end
 };
+
+// clang-format off
+static const struct stage STAGES[] = {
+    /* name, layers, window, for outputs only, bytes of weights a step; FLOPs a row, and a row and position; bytes of state */
+//% for _, line in ipairs(stage_lines) do
+    $line$
+//% end
+};
+// clang-format on
 
 //% end
 // clang-format off
@@ -152,6 +162,8 @@ const struct model package_model = {
 //% if cpu then
     .variants = VARIANTS,
     .variant_count = sizeof VARIANTS / sizeof VARIANTS[0],
+    .stages = STAGES,
+    .stage_count = sizeof STAGES / sizeof STAGES[0],
 //% end
 //% if cuda then
     .cuda = &package_cuda,

@@ -92,13 +92,13 @@ INLINE void multiply_block(int rows, const lane_element *copy, int depth, const 
                                               sum[r][w]);
         }
     UNROLL for (int r = 0; r < rows; r++) {
-        if (BLOCK_WEIGHTS == 4) {
-            f32x4 four = sum_lanes_of_four(sum[r]);
-            memcpy(&sums[r * TILE], &four, sizeof four);
-        } else {
-            UNROLL for (int w = 0; w < BLOCK_WEIGHTS; w++)
-                sums[r * TILE + w] = sum_lanes(sum[r][w]);
+        int w = 0;
+        UNROLL for (; w + 4 <= BLOCK_WEIGHTS; w += 4) {
+            f32x4 four = sum_lanes_of_four(&sum[r][w]);
+            memcpy(&sums[r * TILE + w], &four, sizeof four);
         }
+        UNROLL for (; w < BLOCK_WEIGHTS; w++)
+            sums[r * TILE + w] = sum_lanes(sum[r][w]);
     }
 }
 // clang-format on
@@ -124,15 +124,18 @@ INLINE void multiply_copied(const element *weight, int depth, const element *inp
                             lane_element *copy, float *sums)
 {
     int blocks = (rows + BLOCK_ROWS - 1) / BLOCK_ROWS, whole = BLOCK_WEIGHTS * depth;
-    int part = (whole / blocks / STRIDE + 1) * STRIDE, asked = 0, r = 0;
+    int part = (whole / blocks / STRIDE + 1) * STRIDE;
     copy_lanes(weight, whole, copy);
-    for (; r + BLOCK_ROWS <= rows; r += BLOCK_ROWS, asked += part)
-        multiply_block(BLOCK_ROWS, copy, depth, input + (size_t)r * (size_t)depth, ahead + asked, part,
-                       sums + r * TILE);
-    for (; BLOCK_ROWS > 2 && r + 2 <= rows; r += 2)
-        multiply_block(2, copy, depth, input + (size_t)r * (size_t)depth, ahead + asked, part, sums + r * TILE);
-    for (; r < rows; r++)
-        multiply_block(1, copy, depth, input + (size_t)r * (size_t)depth, ahead + asked, part, sums + r * TILE);
+    for (int r = 0, taken; r < rows; r += taken, ahead += part) {
+        const element *some = input + (size_t)r * (size_t)depth;
+        taken = rows - r >= BLOCK_ROWS ? BLOCK_ROWS : rows - r >= 2 && BLOCK_ROWS > 2 ? 2 : 1;
+        if (taken == BLOCK_ROWS)
+            multiply_block(BLOCK_ROWS, copy, depth, some, ahead, part, sums + r * TILE);
+        else if (taken == 2)
+            multiply_block(2, copy, depth, some, ahead, part, sums + r * TILE);
+        else
+            multiply_block(1, copy, depth, some, ahead, part, sums + r * TILE);
+    }
 }
 
 /* sums[r][i] = dot(weight row i, input row r) over `depth`, for `outputs` <= TILE weight rows and `rows` input rows.
@@ -143,10 +146,10 @@ INLINE void multiply_tile(const element *weight, int outputs, int depth, const e
     int w = 0, rows_ahead = BYTES_AHEAD / (int)(sizeof *weight * (size_t)depth) + 1;
     if (rows > ROWS_IN_PLACE)
         for (; w + BLOCK_WEIGHTS <= outputs; w += BLOCK_WEIGHTS) {
-            const element *ahead =
-                w + BLOCK_WEIGHTS < outputs ? weight + (size_t)(w + BLOCK_WEIGHTS) * (size_t)depth : next;
-            multiply_copied(weight + (size_t)w * (size_t)depth, depth, input, rows, ahead, (lane_element *)own->copy,
-                            &sums[0][w]);
+            int after = w + BLOCK_WEIGHTS;
+            const element *ahead = after < outputs ? weight + (size_t)after * (size_t)depth : next;
+            multiply_copied(weight + (size_t)w * (size_t)depth, depth, input, rows, ahead,
+                            (lane_element *)(void *)own->copy, &sums[0][w]);
         }
     for (; w < outputs; w++) {
         int later = w + rows_ahead;

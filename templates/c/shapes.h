@@ -26,7 +26,7 @@ struct partial {
 /* What a step computes on its way, for all its rows; the stages read and write these. */
 struct activations {
 //% for _, line in ipairs(buffer_lines) do
-    $line$
+    _Alignas(64) $line$
 //% end
 };
 
@@ -45,16 +45,25 @@ struct layer {
 //% end
 };
 
+/* The stages' numbers in the table of package.c. */
+enum {
+//% for _, stage in ipairs(stages) do
+    STAGE_$stage.name:upper()$,
+//% end
+};
+
 /* The stages, under the names that they have in this instruction set. */
 //% for _, stage in ipairs(stages) do
 #define $stage.name$(...) OF_VARIANT($stage.name$)(__VA_ARGS__)
 //% end
 #define step_model(...) OF_VARIANT(step_model)(__VA_ARGS__)
+#define measure_peak(...) OF_VARIANT(measure_peak)(__VA_ARGS__)
 
 //% for _, stage in ipairs(stages) do
 void $stage.name$($stage.parameters$);
 //% end
 void step_model(const struct step *step, int thread);
+double measure_peak(int rounds);
 
 INLINE struct activations *activations(const struct step *step)
 {

@@ -261,6 +261,47 @@ START_TEST(without_a_tokenizer)
 }
 END_TEST
 
+static double sum_of(const cJSON *stages, const char *key, const char *left_out)
+{
+    double sum = 0;
+    const cJSON *stage;
+    cJSON_ArrayForEach(stage, stages)
+    {
+        if (strcmp(json_member(stage, "name", "stage")->valuestring, left_out) != 0)
+            sum += json_member(stage, key, "stage")->valuedouble;
+    }
+    return sum;
+}
+
+/* The stages do the work that `info` speaks of, and take the time of the step. */
+START_TEST(bench_shows_the_stages)
+{
+    struct process_result result;
+    process_ok(&result, fat, "info", "--json", NULL);
+    cJSON *info = json_parse(result.out, "info --json");
+    double flops = json_member(info, "flops_per_row", "info")->valuedouble;
+    double bytes = json_member(info, "weight_bytes_read", "info")->valuedouble;
+    process_free(&result);
+    process_ok(&result, fat, "bench", "--stages", "-p", "40", "-n", "5", "-r", "2", "-t", "1", "--json", NULL);
+    cJSON *bench = json_parse(result.out, "bench --json");
+    const cJSON *stages = json_member(bench, "stages", "bench");
+    const cJSON *prefill = json_member(stages, "prefill", "stages"), *decode = json_member(stages, "decode", "stages");
+    ck_assert_int_eq(cJSON_GetArraySize(decode), cJSON_GetArraySize(prefill));
+    ck_assert_double_eq(sum_of(decode, "flops", "attention"), flops);
+    ck_assert_double_eq(sum_of(decode, "bytes", "attention"), bytes);
+    ck_assert_double_eq(sum_of(prefill, "bytes", "attention"), bytes);
+    ck_assert_double_gt(sum_of(prefill, "flops", ""), 30 * flops); /* logits of the last row only */
+    ck_assert_double_eq(sum_of(prefill, "flops", ""), json_member(bench, "prefill_flops", "bench")->valuedouble);
+    ck_assert_double_gt(sum_of(decode, "seconds", ""), 0);
+    ck_assert_double_gt(json_member(bench, "peak_flops_per_second", "bench")->valuedouble, 1e8);
+    ck_assert_double_gt(json_member(bench, "prefill_peak_share", "bench")->valuedouble, 0);
+    ck_assert_double_le(json_member(bench, "prefill_peak_share", "bench")->valuedouble, 1.5);
+    cJSON_Delete(bench);
+    cJSON_Delete(info);
+    process_free(&result);
+}
+END_TEST
+
 int main(void)
 {
     temporary_folder();
@@ -277,6 +318,7 @@ int main(void)
     tcase_add_test(forms, wrong_use);
     tcase_add_test(forms, longer_than_the_context);
     tcase_add_test(forms, without_a_tokenizer);
+    tcase_add_test(forms, bench_shows_the_stages);
     suite_add_tcase(suite, forms);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);

@@ -228,9 +228,9 @@ void fake_model_init(struct fake_model *fake, const struct fake_options *options
 
     fake->state[0] = (struct state_group){.name = "keys", .page_bytes = page * 16, .scratch_bytes = 16};
     fake->state[1] = (struct state_group){.name = "positions", .page_bytes = page * 4, .scratch_bytes = 4};
-    fake->variant[0] = (struct variant){"unsupported", never, fake_step};
-    fake->variant[1] = (struct variant){"scalar", NULL, fake_step};
-    fake->variant[2] = (struct variant){"twin", always, fake_step};
+    fake->variant[0] = (struct variant){"unsupported", never, fake_step, NULL};
+    fake->variant[1] = (struct variant){"scalar", NULL, fake_step, NULL};
+    fake->variant[2] = (struct variant){"twin", always, fake_step, NULL};
     uint64_t shape[5] = {vocab, page, o->tokenizer_bytes, o->random, (uint64_t)o->max_seq};
     XXH128_hash_t layout = XXH3_128bits(shape, sizeof shape);
     snprintf(fake->layout, sizeof fake->layout, "%016llx%016llx", (unsigned long long)layout.high64,

@@ -29,6 +29,19 @@ local function tensor_lines(plan)
    return lines
 end
 
+-- What the stages of a CPU's step cost, in all their layers together.
+local function stage_lines(plan)
+   local lines = {}
+   for i, kernel in ipairs(plan.kernels) do
+      local cost, layers = kernel.cost, kernel.layers
+      lines[i] = string.format('{"%s", %d, %d, %s, %d, %d, %d, %d},', kernel.name, layers, kernel.values.window or 0,
+                               tostring(kernel.name == "head"), cost.weight_bytes * layers,
+                               (cost.flops_per_row or 0) * layers, (cost.flops_per_row_and_position or 0) * layers,
+                               (cost.state_bytes_per_position or 0) * layers)
+   end
+   return lines
+end
+
 -- What each template is expanded with, besides a kernel's own values.
 local function common_values(plan)
    local stages = {}
@@ -49,7 +62,7 @@ end
 local function package_values(plan, templates)
    local template_text = chat.default_text(plan.chat.templates)
    return {
-      variants = plan.variants, tensor_lines = tensor_lines(plan), state_window = plan.state[1].window,
+      variants = plan.variants, stage_lines = stage_lines(plan), tensor_lines = tensor_lines(plan), state_window = plan.state[1].window,
       traces = plan.traces, eos = plan.generation.eos, chat_template_lines = template_text and escape.c_lines(template_text, 90) or false, chat_templates = templates,
       chat_template_table = chat.template_lines(templates), chat_token_table = chat.token_lines(plan.chat.tokens),
       c_string = escape.c_string, name = plan.name, architecture = plan.architecture, generator = plan.generator,
@@ -89,6 +102,7 @@ local function emit(plan, recipe)
              { kernel = kernel, variants = true })
       end
       add("model.c", "model.c", common, { variants = true })
+      add("peak.c", "peak.c", common, { variants = true })
    end
    local templates = chat.sources(plan.chat.templates)
    for _, item in ipairs(templates) do

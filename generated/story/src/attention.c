@@ -154,25 +154,38 @@ static void attend_leaf(lane_element (*query)[HEAD_DIM], const element *const ke
     }
 }
 
+/* into + from, `weight` being how much each counts. */
+static void add_weighted(float *into, float weight, const float *from, float from_weight)
+{
+    for (int i = 0; i < HEAD_DIM; i++)
+        into[i] = into[i] * weight + from[i] * from_weight;
+}
+
 /* Adds `from`, whose positions follow those of `into`. An empty partial has the sum 0. */
 static void merge(struct partial *into, const struct partial *from)
 {
-    for (int g = 0; g < GROUP; g++) {
-        if (from->sum[g] == 0.0f)
-            continue;
-        if (into->sum[g] == 0.0f) {
-            into->maximum[g] = from->maximum[g];
-            into->sum[g] = from->sum[g];
-            memcpy(into->value[g], from->value[g], sizeof into->value[g]);
-            continue;
+    if (from->sum[0] == 0.0f)
+        return;
+    if (into->sum[0] == 0.0f) {
+        *into = *from;
+        return;
+    }
+    for (int first = 0; first < GROUP; first += LANES / 2) {
+        float weight[LANES] = {0}; /* of `into`, then of `from` */
+        int count = minimum(GROUP - first, LANES / 2);
+        for (int i = 0; i < count; i++) {
+            int g = first + i;
+            float top = into->maximum[g] > from->maximum[g] ? into->maximum[g] : from->maximum[g];
+            weight[i] = into->maximum[g] - top;
+            weight[LANES / 2 + i] = from->maximum[g] - top;
+            into->maximum[g] = top;
         }
-        float top = into->maximum[g] > from->maximum[g] ? into->maximum[g] : from->maximum[g];
-        float weight[LANES] = {into->maximum[g] - top, from->maximum[g] - top};
         store_f32(weight, exponential(load_f32(weight)));
-        into->maximum[g] = top;
-        into->sum[g] = into->sum[g] * weight[0] + from->sum[g] * weight[1];
-        for (int i = 0; i < HEAD_DIM; i++)
-            into->value[g][i] = into->value[g][i] * weight[0] + from->value[g][i] * weight[1];
+        for (int i = 0; i < count; i++) {
+            int g = first + i;
+            into->sum[g] = into->sum[g] * weight[i] + from->sum[g] * weight[LANES / 2 + i];
+            add_weighted(into->value[g], weight[i], from->value[g], weight[LANES / 2 + i]);
+        }
     }
 }
 

@@ -7,6 +7,7 @@
 
 #if defined(__x86_64__)
 void step_model_bf16(const struct step *step, int thread);
+double measure_peak_bf16(int rounds);
 
 static bool supports_bf16(void)
 {
@@ -26,6 +27,7 @@ static bool supports_bf16(void)
 
 #if defined(__x86_64__)
 void step_model_avx512(const struct step *step, int thread);
+double measure_peak_avx512(int rounds);
 
 static bool supports_avx512(void)
 {
@@ -43,6 +45,7 @@ static bool supports_avx512(void)
 
 #if defined(__x86_64__)
 void step_model_avx2(const struct step *step, int thread);
+double measure_peak_avx2(int rounds);
 
 static bool supports_avx2(void)
 {
@@ -55,6 +58,7 @@ static bool supports_avx2(void)
 #endif
 
 void step_model_scalar(const struct step *step, int thread);
+double measure_peak_scalar(int rounds);
 
 static bool supports_scalar(void)
 {
@@ -63,16 +67,30 @@ static bool supports_scalar(void)
 
 static const struct variant VARIANTS[] = {
 #if defined(__x86_64__)
-    {"bf16", supports_bf16, step_model_bf16},
+    {"bf16", supports_bf16, step_model_bf16, measure_peak_bf16},
 #endif
 #if defined(__x86_64__)
-    {"avx512", supports_avx512, step_model_avx512},
+    {"avx512", supports_avx512, step_model_avx512, measure_peak_avx512},
 #endif
 #if defined(__x86_64__)
-    {"avx2", supports_avx2, step_model_avx2},
+    {"avx2", supports_avx2, step_model_avx2, measure_peak_avx2},
 #endif
-    {"scalar", supports_scalar, step_model_scalar},
+    {"scalar", supports_scalar, step_model_scalar, measure_peak_scalar},
 };
+
+// clang-format off
+static const struct stage STAGES[] = {
+    /* name, layers, window, for outputs only, bytes of weights a step; FLOPs a row, and a row and position; bytes of state */
+    {"embed", 1, 0, false, 0, 256, 0, 0},
+    {"qkv", 8, 0, false, 2097152, 2097152, 0, 0},
+    {"rope_state", 8, 0, false, 0, 9216, 0, 0},
+    {"attention", 8, 0, false, 0, 0, 8192, 4096},
+    {"attention_output", 8, 0, false, 1048576, 1048576, 0, 0},
+    {"gate_up", 8, 0, false, 6291456, 6291456, 0, 0},
+    {"down", 8, 0, false, 3145728, 3145728, 0, 0},
+    {"head", 1, 0, true, 2097152, 2097152, 0, 0},
+};
+// clang-format on
 
 // clang-format off
 static const struct tensor TENSORS[] = {
@@ -223,6 +241,8 @@ const struct model package_model = {
     .weight_bytes_read = 14680064,
     .variants = VARIANTS,
     .variant_count = sizeof VARIANTS / sizeof VARIANTS[0],
+    .stages = STAGES,
+    .stage_count = sizeof STAGES / sizeof STAGES[0],
     .traces = TRACES,
     .trace_count = sizeof TRACES / sizeof TRACES[0],
     .generation =

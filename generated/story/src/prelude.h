@@ -123,14 +123,20 @@ INLINE f32x16 multiply_add(f32x16 a, f32x16 b, f32x16 c)
     return c;
 }
 
-/* The larger of each pair. */
+/* The larger of each pair; the second, if they cannot be compared. */
 INLINE f32x16 largest(f32x16 a, f32x16 b)
 {
+#if defined(__AVX512F__)
+    a.part[0] = (native_f32)_mm512_max_ps((__m512)a.part[0], (__m512)b.part[0]);
+#elif defined(__AVX2__)
+    EACH_PART a.part[i] = (native_f32)_mm256_max_ps((__m256)a.part[i], (__m256)b.part[i]);
+#else
     EACH_PART
     {
         native_i32 first = a.part[i] > b.part[i];
         a.part[i] = (native_f32)(((native_i32)a.part[i] & first) | ((native_i32)b.part[i] & ~first));
     }
+#endif
     return a;
 }
 
@@ -360,20 +366,44 @@ INLINE float sum_lanes(f32x16 value)
 /* The sums of four vectors, each as sum_lanes has it. */
 INLINE f32x4 sum_lanes_of_four(const f32x16 value[4])
 {
+#if defined(__AVX2__)
+    __m256 eight[4];
+    for (int i = 0; i < 4; i++)
+#if defined(__AVX512F__)
+        eight[i] = _mm256_add_ps(_mm512_castps512_ps256((__m512)value[i].part[0]),
+                                 _mm512_extractf32x8_ps((__m512)value[i].part[0], 1));
+#else
+        eight[i] = (__m256)(value[i].part[0] + value[i].part[1]);
+#endif
+    /* Two vectors side by side, then all four: a0 + a4 | b4 + b0; a0 + a2, a1 + a3, c0 + c2, c1 + c3 | the same of b, d. */
+    __m256 ab =
+        _mm256_add_ps(_mm256_blend_ps(eight[0], eight[1], 0xf0), _mm256_permute2f128_ps(eight[0], eight[1], 0x21));
+    __m256 cd =
+        _mm256_add_ps(_mm256_blend_ps(eight[2], eight[3], 0xf0), _mm256_permute2f128_ps(eight[2], eight[3], 0x21));
+    __m256 two = _mm256_add_ps(_mm256_shuffle_ps(ab, cd, 0x44), _mm256_shuffle_ps(ab, cd, 0xee));
+    __m256 one = _mm256_add_ps(two, _mm256_movehdup_ps(two));
+    __m128 bd = _mm256_extractf128_ps(one, 1);
+    return (f32x4)_mm_blend_ps(_mm256_castps256_ps128(one), _mm_moveldup_ps(bd), 0xa);
+#else
     f32x4 a = sum_to_four(value[0]), b = sum_to_four(value[1]), c = sum_to_four(value[2]), d = sum_to_four(value[3]);
     f32x4 ab = __builtin_shufflevector(a, b, 0, 1, 4, 5) + __builtin_shufflevector(a, b, 2, 3, 6, 7);
     f32x4 cd = __builtin_shufflevector(c, d, 0, 1, 4, 5) + __builtin_shufflevector(c, d, 2, 3, 6, 7);
     return __builtin_shufflevector(ab, cd, 0, 2, 4, 6) + __builtin_shufflevector(ab, cd, 1, 3, 5, 7);
+#endif
 }
 
 INLINE float max_lanes(f32x16 value)
 {
+#if defined(__AVX512F__)
+    return _mm512_reduce_max_ps((__m512)value.part[0]);
+#else
     float lane[LANES];
     store_f32(lane, value);
     for (int half = LANES / 2; half > 0; half /= 2)
         for (int i = 0; i < half; i++)
             lane[i] = lane[i] > lane[i + half] ? lane[i] : lane[i + half];
     return lane[0];
+#endif
 }
 
 /* e^x to about 1 unit in the last place: x = n ln 2 + r with |r| <= ln 2 / 2, then a polynomial in r (Cephes expf).
@@ -487,16 +517,25 @@ INLINE float normalise(const float *x, const float *gain, int size, float epsilo
     return 1.0f / sqrtf(sum_lanes(squares) / (float)size + epsilon);
 }
 
-/* The end of a stage: everybody has finished it. With --dump, `data` [rows, columns] is shown to who asked. */
-INLINE void stage_end(const struct step *step, int thread, const char *name, int layer, int dtype, const void *data,
-                      int rows, int columns)
+/* The end of a stage: everybody has finished it. */
+INLINE void stage_end(const struct step *step, int thread, int stage)
 {
+    if (step->watch)
+        step->watch->lap(step->watch->context, step, thread, stage, false);
     barrier_wait(step->barrier);
-    if (step->trace) {
-        if (thread == 0)
-            step->trace->tensor(step->trace->context, name, layer, dtype, data, rows, columns);
-        barrier_wait(step->barrier);
-    }
+    if (step->watch)
+        step->watch->lap(step->watch->context, step, thread, stage, true);
+}
+
+/* With --dump, `data` [rows, columns] is shown to who asked. */
+INLINE void show(const struct step *step, int thread, const char *name, int layer, int dtype, const void *data,
+                 int rows, int columns)
+{
+    if (!step->trace)
+        return;
+    if (thread == 0)
+        step->trace->tensor(step->trace->context, name, layer, dtype, data, rows, columns);
+    barrier_wait(step->barrier);
 }
 
 #endif

@@ -47,17 +47,17 @@ struct partial {
 
 /* What a step computes on its way, for all its rows; the stages read and write these. */
 struct activations {
-    float residual[MAX_ROWS][HIDDEN];         /* the residual stream */
-    element normed[MAX_ROWS][HIDDEN];         /* normalised, before a product */
-    float scale[MAX_ROWS];                    /* the factors of their norms */
-    float qkv[MAX_ROWS][QKV];                 /* before rope */
-    element query[MAX_ROWS][QUERY];           /* after rope */
-    element attention[MAX_ROWS][QUERY];       /* what the heads gathered */
-    struct partial partials[PARTIALS];        /* of few rows' leaves */
-    atomic_int finished[FEW_ROWS * KV_HEADS]; /* leaves of each row and head */
-    element gated[MAX_ROWS][INTERMEDIATE];    /* activation(gate) * up */
-    float cosine[MAX_ROWS][HEAD_DIM / 2];     /* of each row's position */
-    float sine[MAX_ROWS][HEAD_DIM / 2];       /* of each row's position */
+    _Alignas(64) float residual[MAX_ROWS][HIDDEN];         /* the residual stream */
+    _Alignas(64) element normed[MAX_ROWS][HIDDEN];         /* normalised, before a product */
+    _Alignas(64) float scale[MAX_ROWS];                    /* the factors of their norms */
+    _Alignas(64) float qkv[MAX_ROWS][QKV];                 /* before rope */
+    _Alignas(64) element query[MAX_ROWS][QUERY];           /* after rope */
+    _Alignas(64) element attention[MAX_ROWS][QUERY];       /* what the heads gathered */
+    _Alignas(64) struct partial partials[PARTIALS];        /* of few rows' leaves */
+    _Alignas(64) atomic_int finished[FEW_ROWS * KV_HEADS]; /* leaves of each row and head */
+    _Alignas(64) element gated[MAX_ROWS][INTERMEDIATE];    /* activation(gate) * up */
+    _Alignas(64) float cosine[MAX_ROWS][HEAD_DIM / 2];     /* of each row's position */
+    _Alignas(64) float sine[MAX_ROWS][HEAD_DIM / 2];       /* of each row's position */
 };
 
 /* A thread's own memory. */
@@ -78,6 +78,18 @@ struct layer {
     uint64_t down;             /* [HIDDEN, INTERMEDIATE] */
 };
 
+/* The stages' numbers in the table of package.c. */
+enum {
+    STAGE_EMBED,
+    STAGE_QKV,
+    STAGE_ROPE_STATE,
+    STAGE_ATTENTION,
+    STAGE_ATTENTION_OUTPUT,
+    STAGE_GATE_UP,
+    STAGE_DOWN,
+    STAGE_HEAD,
+};
+
 /* The stages, under the names that they have in this instruction set. */
 #define embed(...) OF_VARIANT(embed)(__VA_ARGS__)
 #define qkv(...) OF_VARIANT(qkv)(__VA_ARGS__)
@@ -88,6 +100,7 @@ struct layer {
 #define down(...) OF_VARIANT(down)(__VA_ARGS__)
 #define head(...) OF_VARIANT(head)(__VA_ARGS__)
 #define step_model(...) OF_VARIANT(step_model)(__VA_ARGS__)
+#define measure_peak(...) OF_VARIANT(measure_peak)(__VA_ARGS__)
 
 void embed(const struct step *step, int thread);
 void qkv(const struct step *step, const struct layer *layer, int thread);
@@ -98,6 +111,7 @@ void gate_up(const struct step *step, const struct layer *layer, int thread);
 void down(const struct step *step, const struct layer *layer, int thread);
 void head(const struct step *step, int thread);
 void step_model(const struct step *step, int thread);
+double measure_peak(int rounds);
 
 INLINE struct activations *activations(const struct step *step)
 {

@@ -13,10 +13,12 @@
 #ifndef LATHE_STEP_H
 #define LATHE_STEP_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 struct barrier;
+struct stopwatch;
 struct trace;
 
 struct row {
@@ -35,21 +37,22 @@ struct row {
 
 /* The memory of one step. Everything is owned by the caller (the engine) and outlives the step. */
 struct step {
-    int rows;                     /* 1 <= rows <= max_rows */
-    int outputs;                  /* rows whose logits are wanted, 0 <= outputs <= max_outputs */
-    const struct row *row;        /* [rows] rows of one sequence in order of position, parents first */
-    const int32_t *output_row;    /* [outputs] index of the row, ascending */
-    const int32_t *const *pages;  /* [sequences][position / page] -> page; one table for all paged groups */
-    const int32_t *path;          /* scratch slots of the tree rows' ancestors */
-    const unsigned char *weights; /* the payload; tensors lie at the offsets of model.tensors */
-    unsigned char *const *state;  /* [state groups] base of each group's pages, then its scratch slots */
-    int32_t pages_total;          /* pages in each paged group; scratch slot i is slot pages_total * page + i */
-    unsigned char *arena;         /* model.arena_bytes, aligned to 64: activations of all rows */
-    unsigned char *scratch;       /* threads * model.scratch_bytes, aligned to 64: each thread's own */
-    float *logits;                /* [outputs, vocab] */
-    int threads;                  /* how many threads run this step, each calling the step function once */
-    struct barrier *barrier;      /* between stages; initialised for `threads` */
-    const struct trace *trace;    /* who wants to see the tensors between the stages; usually NULL */
+    int rows;                      /* 1 <= rows <= max_rows */
+    int outputs;                   /* rows whose logits are wanted, 0 <= outputs <= max_outputs */
+    const struct row *row;         /* [rows] rows of one sequence in order of position, parents first */
+    const int32_t *output_row;     /* [outputs] index of the row, ascending */
+    const int32_t *const *pages;   /* [sequences][position / page] -> page; one table for all paged groups */
+    const int32_t *path;           /* scratch slots of the tree rows' ancestors */
+    const unsigned char *weights;  /* the payload; tensors lie at the offsets of model.tensors */
+    unsigned char *const *state;   /* [state groups] base of each group's pages, then its scratch slots */
+    int32_t pages_total;           /* pages in each paged group; scratch slot i is slot pages_total * page + i */
+    unsigned char *arena;          /* model.arena_bytes, aligned to 64: activations of all rows */
+    unsigned char *scratch;        /* threads * model.scratch_bytes, aligned to 64: each thread's own */
+    float *logits;                 /* [outputs, vocab] */
+    int threads;                   /* how many threads run this step, each calling the step function once */
+    struct barrier *barrier;       /* between stages; initialised for `threads` */
+    const struct trace *trace;     /* who wants to see the tensors between the stages; usually NULL */
+    const struct stopwatch *watch; /* who measures the stages; usually NULL */
 };
 
 /* Generated. Every thread of the team calls it with its own number, 0 <= thread < step->threads. */
@@ -59,6 +62,13 @@ typedef void step_function(const struct step *step, int thread);
    and before any thread goes on. data: [rows, columns] of dtype. layer: -1 outside the layers. */
 struct trace {
     void (*tensor)(void *context, const char *name, int layer, int dtype, const void *data, int rows, int columns);
+    void *context;
+};
+
+/* A look at the clock (`bench --stages`). Each thread calls it at the beginning of a step (stage -1), when it has done its
+   own part of a stage, and again when all have (`all`). stage: index into model.stages. */
+struct stopwatch {
+    void (*lap)(void *context, const struct step *step, int thread, int stage, bool all);
     void *context;
 };
 

@@ -12,43 +12,59 @@ void step_model(const struct step *step, int thread)
     struct activations *a = activations(step);
     int rows = step->rows;
 
+    if (step->watch)
+        step->watch->lap(step->watch->context, step, thread, -1, true);
     embed(step, thread);
-    stage_end(step, thread, "embed", -1, DTYPE_F32, a->residual, rows, HIDDEN);
+    stage_end(step, thread, STAGE_EMBED);
+    show(step, thread, "embed", -1, DTYPE_F32, a->residual, rows, HIDDEN);
 
     for (int layer = 0; layer < 1; layer++) {
         const struct layer *weights = &LAYER[layer];
         qkv(step, weights, thread);
-        stage_end(step, thread, "qkv", layer, DTYPE_F32, a->qkv, rows, QKV);
+        stage_end(step, thread, STAGE_QKV);
+        show(step, thread, "qkv", layer, DTYPE_F32, a->qkv, rows, QKV);
         rope_state(step, weights, layer, thread);
-        stage_end(step, thread, "query", layer, DTYPE_BF16, a->query, rows, QUERY);
+        stage_end(step, thread, STAGE_ROPE_STATE);
+        show(step, thread, "query", layer, DTYPE_BF16, a->query, rows, QUERY);
         attention(step, layer, thread);
-        stage_end(step, thread, "attention", layer, DTYPE_BF16, a->attention, rows, QUERY);
+        stage_end(step, thread, STAGE_ATTENTION);
+        show(step, thread, "attention", layer, DTYPE_BF16, a->attention, rows, QUERY);
         attention_output(step, weights, thread);
-        stage_end(step, thread, "attention_output", layer, DTYPE_F32, a->residual, rows, HIDDEN);
+        stage_end(step, thread, STAGE_ATTENTION_OUTPUT);
+        show(step, thread, "attention_output", layer, DTYPE_F32, a->residual, rows, HIDDEN);
         gate_up(step, weights, thread);
-        stage_end(step, thread, "gate_up", layer, DTYPE_BF16, a->gated, rows, INTERMEDIATE);
+        stage_end(step, thread, STAGE_GATE_UP);
+        show(step, thread, "gate_up", layer, DTYPE_BF16, a->gated, rows, INTERMEDIATE);
         down(step, weights, thread);
-        stage_end(step, thread, "down", layer, DTYPE_F32, a->residual, rows, HIDDEN);
+        stage_end(step, thread, STAGE_DOWN);
+        show(step, thread, "down", layer, DTYPE_F32, a->residual, rows, HIDDEN);
     }
 
     for (int layer = 1; layer < 2; layer++) {
         const struct layer *weights = &LAYER[layer];
         qkv(step, weights, thread);
-        stage_end(step, thread, "qkv", layer, DTYPE_F32, a->qkv, rows, QKV);
+        stage_end(step, thread, STAGE_QKV);
+        show(step, thread, "qkv", layer, DTYPE_F32, a->qkv, rows, QKV);
         rope_state(step, weights, layer, thread);
-        stage_end(step, thread, "query", layer, DTYPE_BF16, a->query, rows, QUERY);
+        stage_end(step, thread, STAGE_ROPE_STATE);
+        show(step, thread, "query", layer, DTYPE_BF16, a->query, rows, QUERY);
         attention_window(step, layer, thread);
-        stage_end(step, thread, "attention", layer, DTYPE_BF16, a->attention, rows, QUERY);
+        stage_end(step, thread, STAGE_ATTENTION_WINDOW);
+        show(step, thread, "attention", layer, DTYPE_BF16, a->attention, rows, QUERY);
         attention_output(step, weights, thread);
-        stage_end(step, thread, "attention_output", layer, DTYPE_F32, a->residual, rows, HIDDEN);
+        stage_end(step, thread, STAGE_ATTENTION_OUTPUT);
+        show(step, thread, "attention_output", layer, DTYPE_F32, a->residual, rows, HIDDEN);
         gate_up(step, weights, thread);
-        stage_end(step, thread, "gate_up", layer, DTYPE_BF16, a->gated, rows, INTERMEDIATE);
+        stage_end(step, thread, STAGE_GATE_UP);
+        show(step, thread, "gate_up", layer, DTYPE_BF16, a->gated, rows, INTERMEDIATE);
         down(step, weights, thread);
-        stage_end(step, thread, "down", layer, DTYPE_F32, a->residual, rows, HIDDEN);
+        stage_end(step, thread, STAGE_DOWN);
+        show(step, thread, "down", layer, DTYPE_F32, a->residual, rows, HIDDEN);
     }
 
     if (step->outputs > 0) {
         head(step, thread);
-        stage_end(step, thread, "logits", -1, DTYPE_F32, step->logits, step->outputs, VOCAB);
+        stage_end(step, thread, STAGE_HEAD);
+        show(step, thread, "logits", -1, DTYPE_F32, step->logits, step->outputs, VOCAB);
     }
 }

@@ -7,6 +7,7 @@
 
 #if defined(__x86_64__)
 void step_model_bf16(const struct step *step, int thread);
+double measure_peak_bf16(int rounds);
 
 static bool supports_bf16(void)
 {
@@ -26,6 +27,7 @@ static bool supports_bf16(void)
 
 #if defined(__x86_64__)
 void step_model_avx512(const struct step *step, int thread);
+double measure_peak_avx512(int rounds);
 
 static bool supports_avx512(void)
 {
@@ -43,6 +45,7 @@ static bool supports_avx512(void)
 
 #if defined(__x86_64__)
 void step_model_avx2(const struct step *step, int thread);
+double measure_peak_avx2(int rounds);
 
 static bool supports_avx2(void)
 {
@@ -55,6 +58,7 @@ static bool supports_avx2(void)
 #endif
 
 void step_model_scalar(const struct step *step, int thread);
+double measure_peak_scalar(int rounds);
 
 static bool supports_scalar(void)
 {
@@ -63,16 +67,31 @@ static bool supports_scalar(void)
 
 static const struct variant VARIANTS[] = {
 #if defined(__x86_64__)
-    {"bf16", supports_bf16, step_model_bf16},
+    {"bf16", supports_bf16, step_model_bf16, measure_peak_bf16},
 #endif
 #if defined(__x86_64__)
-    {"avx512", supports_avx512, step_model_avx512},
+    {"avx512", supports_avx512, step_model_avx512, measure_peak_avx512},
 #endif
 #if defined(__x86_64__)
-    {"avx2", supports_avx2, step_model_avx2},
+    {"avx2", supports_avx2, step_model_avx2, measure_peak_avx2},
 #endif
-    {"scalar", supports_scalar, step_model_scalar},
+    {"scalar", supports_scalar, step_model_scalar, measure_peak_scalar},
 };
+
+// clang-format off
+static const struct stage STAGES[] = {
+    /* name, layers, window, for outputs only, bytes of weights a step; FLOPs a row, and a row and position; bytes of state */
+    {"embed", 1, 0, false, 0, 64, 0, 0},
+    {"qkv", 2, 0, false, 32768, 32768, 0, 0},
+    {"rope_state", 2, 0, false, 0, 576, 0, 0},
+    {"attention", 1, 0, false, 0, 0, 256, 128},
+    {"attention_output", 2, 0, false, 16384, 16384, 0, 0},
+    {"gate_up", 2, 0, false, 36864, 36864, 0, 0},
+    {"down", 2, 0, false, 18432, 18432, 0, 0},
+    {"attention_window", 1, 29, false, 0, 0, 256, 128},
+    {"head", 1, 0, true, 33152, 33152, 0, 0},
+};
+// clang-format on
 
 // clang-format off
 static const struct tensor TENSORS[] = {
@@ -156,6 +175,8 @@ const struct model package_model = {
     .weight_bytes_read = 137600,
     .variants = VARIANTS,
     .variant_count = sizeof VARIANTS / sizeof VARIANTS[0],
+    .stages = STAGES,
+    .stage_count = sizeof STAGES / sizeof STAGES[0],
     .traces = TRACES,
     .trace_count = sizeof TRACES / sizeof TRACES[0],
     .generation =
