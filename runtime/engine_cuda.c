@@ -87,6 +87,13 @@ static int allocate_records(struct engine_device *device, struct error *error)
     return 0;
 }
 
+/* Makes the context the calling thread's: an engine may be handed from thread to thread. */
+static int enter(const struct engine_device *device, struct error *error)
+{
+    return cuda_check(&device->gpu.driver, device->gpu.driver.cuCtxSetCurrent(device->gpu.context), device->gpu.name,
+                      error);
+}
+
 /* state.h wants a page copied. */
 static void copy_page(void *context, int32_t from, int32_t to)
 {
@@ -94,6 +101,7 @@ static void copy_page(void *context, int32_t from, int32_t to)
     uint64_t bytes = state_model_page_bytes(device->model);
     CUdeviceptr pages = device->memory + device->plan.state;
     struct error error;
+    (void)enter(device, &error); /* if it fails, so does the copy */
     CUresult result = device->gpu.driver.cuMemcpyDtoDAsync_v2(
         pages + (uint64_t)to * bytes, pages + (uint64_t)from * bytes, bytes, device->stream.handle);
     if (cuda_check(&device->gpu.driver, result, "copying a page of state", &error) && !device->stream.failed) {
@@ -133,6 +141,8 @@ static void cuda_close(struct engine_device *device)
     if (!device)
         return;
     const struct cuda_driver *driver = &device->gpu.driver;
+    if (device->gpu.context)
+        (void)driver->cuCtxSetCurrent(device->gpu.context);
     if (device->stream.handle)
         (void)driver->cuStreamSynchronize(device->stream.handle);
     for (int32_t i = 0; device->graph && i < device->model->cuda->bucket_count * CUDA_RECORDS * 2; i++)
@@ -545,7 +555,7 @@ static int cuda_submit(struct engine_device *device, const struct engine_batch *
 {
     const struct cuda_driver *driver = &device->gpu.driver;
     struct record *record = &device->record[device->submitted % CUDA_RECORDS];
-    if (cuda_stream_take_error(&device->stream, error) || upload_record(device, batch, error) ||
+    if (enter(device, error) || cuda_stream_take_error(&device->stream, error) || upload_record(device, batch, error) ||
         launch(device, batch, error) || fetch_logits(device, batch, error) ||
         cuda_check(driver, driver->cuEventRecord(record->done, device->stream.handle), "ending a step", error))
         return -1;
@@ -556,6 +566,8 @@ static int cuda_submit(struct engine_device *device, const struct engine_batch *
 static int cuda_collect(struct engine_device *device, struct drawn *drawn, int32_t draws, struct error *error)
 {
     const struct cuda_driver *driver = &device->gpu.driver;
+    if (enter(device, error))
+        return -1;
     CUresult result = driver->cuEventSynchronize(device->record[device->collected % CUDA_RECORDS].done);
     char text[160];
     device->collected++;
@@ -583,7 +595,7 @@ static bool cuda_draws(const struct engine_device *device)
 static int cuda_draw_open(struct engine_device *device, int32_t slot, const struct sampler_options *options,
                           struct error *error)
 {
-    return cuda_draws_slot(&device->draws, slot, options, error);
+    return enter(device, error) ? -1 : cuda_draws_slot(&device->draws, slot, options, error);
 }
 
 static int cuda_draw_see(struct engine_device *device, int32_t slot, const int32_t *tokens, size_t count, bool output,
@@ -608,6 +620,8 @@ static int32_t cuda_stage_times(const struct engine_device *device, const struct
 static int cuda_read_bandwidth(struct engine_device *device, double seconds, struct bandwidth *result,
                                struct error *error)
 {
+    if (enter(device, error))
+        return -1;
     /* The logits are written anew by the next step. */
     return cuda_bandwidth(&device->stream, device->memory + device->plan.weights, device->model->cuda->weights_bytes,
                           device->memory + device->plan.logits, seconds, result, error);

@@ -40,6 +40,8 @@ static void fill_info(struct lathe_model *model)
         .chat_template = package->chat_template,
         .parameters = package->parameters,
         .weight_bytes = weights_region_bytes(package),
+        .device = engine_device(model->engine),
+        .gpu = engine_gpu(model->engine),
     };
     engine_memory(model->engine, NULL, &info->state_bytes_total, NULL);
 }
@@ -60,6 +62,8 @@ static int open_model(struct lathe_model *model, const struct lathe_options *giv
         .threads = options.threads,
         .kv_memory = options.kv_memory,
         .skip_verify = options.skip_verify,
+        .device = options.device,
+        .exact = options.exact,
     };
     model->engine = engine_open(&package_model, &engine_options, &model->error);
     if (!model->engine)

@@ -8,7 +8,7 @@
 
 #include "cuda_driver.h"
 
-enum { INVALID = CUDA_ERROR_INVALID_VALUE, OPS_MAX = 1 << 16, CALLS_MAX = 64 };
+enum { INVALID = CUDA_ERROR_INVALID_VALUE, INVALID_CONTEXT = 201, OPS_MAX = 1 << 16, CALLS_MAX = 64 };
 
 enum op_kind { OP_COPY, OP_SET, OP_KERNEL, OP_RECORD, OP_WAIT };
 
@@ -76,6 +76,8 @@ static struct {
     double clock;
 } fake;
 
+static _Thread_local CUcontext current; /* of this thread; NULL: none */
+
 int fake_cuda_live(void)
 {
     return fake.live;
@@ -139,8 +141,8 @@ static CUresult called(const char *name)
 /* What needs a working context. */
 #define ENTER_CONTEXT                                                                                                  \
     ENTER;                                                                                                             \
-    if (fake.broken)                                                                                                   \
-    return fake.broken
+    if (fake.broken || !current)                                                                                       \
+    return fake.broken ? fake.broken : INVALID_CONTEXT
 
 CUresult cuInit(unsigned flags)
 {
@@ -243,6 +245,7 @@ CUresult cuDevicePrimaryCtxRelease_v2(CUdevice device)
 CUresult cuCtxSetCurrent(CUcontext context)
 {
     ENTER;
+    current = context;
     return context == the_context() ? CUDA_SUCCESS : INVALID;
 }
 
