@@ -15,7 +15,7 @@ enum {
     BLOCK_ROWS = THREADS / 32 * 16,
     LEAF = 64,
     STEPS = HEAD_DIM / 16,
-    PITCH = HEAD_DIM + 8, /* elements from key to key in shared memory: no bank conflicts for ldmatrix */
+    PITCH = HEAD_DIM + 8,  /* elements from key to key in shared memory: no bank conflicts for ldmatrix */
     CHUNKS = HEAD_DIM / 8, /* of 16 bytes in a key */
     LEAF_ELEMENTS = LEAF * PITCH,
 };
@@ -30,7 +30,8 @@ INLINE void fetch(const struct cuda_step &step, int sequence, int leaf, int laye
 {
     const int32_t *pages = step.pages + sequence * step.table;
 //% if page >= 64 then
-    int first = leaf * LEAF; /* a leaf lies in one page */
+    /* a leaf lies in one page */
+    int first = leaf * LEAF;
     const element *keys = state_slot(step, pages[first / PAGE] * PAGE + first % PAGE, layer, head);
 //% end
 #pragma unroll 2
@@ -40,8 +41,7 @@ INLINE void fetch(const struct cuda_step &step, int sequence, int leaf, int laye
         const element *key = keys + place * HEAD_DIM + chunk;
 //% else
         int position = leaf * LEAF + place;
-        const element *key =
-            state_slot(step, pages[position / PAGE] * PAGE + position % PAGE, layer, head) + chunk;
+        const element *key = state_slot(step, pages[position / PAGE] * PAGE + position % PAGE, layer, head) + chunk;
 //% end
         copy_async(shared_address(&to->key[place * PITCH + chunk]), key);
         copy_async(shared_address(&to->value[place * PITCH + chunk]), key + VALUE_OFFSET);
@@ -69,19 +69,18 @@ struct rows_state {
 INLINE void attend(struct rows_state &state, const uint4 query[STEPS], const struct leaf *leaf, int begin, int first)
 {
     int lane = (int)threadIdx.x % 32;
+    /* What no row of the warp may see is masked, below: only in the leaves at the ends of their range. */
     float score[LEAF / 8][4] = {};
 #pragma unroll
     for (int k = 0; k < STEPS; k++)
 #pragma unroll
         for (int n = 0; n < LEAF / 16; n++) {
             /* matrices: keys 0-7 of dimensions 0-7, then 8-15; keys 8-15 likewise */
-            uint4 b = load_matrices(
-                &leaf->key[(n * 16 + lane % 8 + lane / 16 * 8) * PITCH + k * 16 + lane / 8 % 2 * 8]);
+            uint4 b =
+                load_matrices(&leaf->key[(n * 16 + lane % 8 + lane / 16 * 8) * PITCH + k * 16 + lane / 8 % 2 * 8]);
             multiply_add(score[2 * n], query[k], make_uint2(b.x, b.y));
             multiply_add(score[2 * n + 1], query[k], make_uint2(b.z, b.w));
         }
-
-    /* What no row of the warp may see is masked: only in the leaves at the ends of their range. */
 //% if window > 0 then
     if (begin + LEAF - 1 > first || begin <= first + 15 - $window$) {
 //% else
@@ -140,9 +139,10 @@ INLINE void attend(struct rows_state &state, const uint4 query[STEPS], const str
         }
 #pragma unroll
     for (int k = 0; k < LEAF / 16; k++) {
-        uint4 probability = make_uint4(
-            two_elements(score[2 * k][0], score[2 * k][1]), two_elements(score[2 * k][2], score[2 * k][3]),
-            two_elements(score[2 * k + 1][0], score[2 * k + 1][1]), two_elements(score[2 * k + 1][2], score[2 * k + 1][3]));
+        uint4 probability =
+            make_uint4(two_elements(score[2 * k][0], score[2 * k][1]), two_elements(score[2 * k][2], score[2 * k][3]),
+                       two_elements(score[2 * k + 1][0], score[2 * k + 1][1]),
+                       two_elements(score[2 * k + 1][2], score[2 * k + 1][3]));
 #pragma unroll
         for (int n = 0; n < HEAD_DIM / 16; n++) {
             /* matrices, turned: keys 0-7 of dimensions 0-7, keys 8-15; then dimensions 8-15 likewise */
@@ -169,7 +169,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, $blocks$)
     wait_for_previous();
 
     int sequence = step.row[0].sequence, begin = step.row[0].position + block;
-    int first = begin + (int)threadIdx.x / 32 * 16; /* position of the warp's first row */
+    /* position of the warp's first row */
+    int first = begin + (int)threadIdx.x / 32 * 16;
 //% if window > 0 then
     int leaf = maximum(0, begin - $window$ + 1) / LEAF;
 //% else

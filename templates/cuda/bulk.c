@@ -74,7 +74,8 @@ void cuda_bulk_model(struct cuda_stream *stream, const struct cuda_step *step)
         multiply(stream, step, "gate_up", i, copies->gate_up, 2 * INTERMEDIATE, HIDDEN, a->bulk_normed[0],
                  a->bulk_gate_up[0]);
         cuda_launch(stream, $run.activate$, step, layer, layer_bytes, i);
-        multiply_f32(stream, step, "down", i, copies->down, HIDDEN, INTERMEDIATE, a->bulk_gated[0], a->residual[0], true);
+        multiply_f32(stream, step, "down", i, copies->down, HIDDEN, INTERMEDIATE, a->bulk_gated[0], a->residual[0],
+                     true);
     }
 
 //% end

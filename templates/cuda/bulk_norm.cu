@@ -28,8 +28,8 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     float scale = __fdiv_rn(1.0f, __fsqrt_rn(squares / HIDDEN + $epsilon$));
     for (int i = 4 * (int)threadIdx.x; i < HIDDEN; i += 4 * THREADS) {
         float4 four = *(const float4 *)(x + i), gains = *(const float4 *)(gain + i);
-        *(uint2 *)&a->bulk_normed[blockIdx.x][i] = make_uint2(
-            two_elements(four.x * gains.x * scale, four.y * gains.y * scale),
-            two_elements(four.z * gains.z * scale, four.w * gains.w * scale));
+        *(uint2 *)&a->bulk_normed[blockIdx.x][i] =
+            make_uint2(two_elements(four.x * gains.x * scale, four.y * gains.y * scale),
+                       two_elements(four.z * gains.z * scale, four.w * gains.w * scale));
     }
 }

@@ -20,7 +20,8 @@ INLINE uint32_t two_of(const struct cuda_step &step, int token, int column)
     /* It is the head's matrix too, so it lies in fragments (docs/cuda.md). */
     int fragment = token / TILE * (HIDDEN_PADDED / TILE) + column / TILE, lane = token % 8 * 4 + column % 8 / 2;
     int part = token % TILE / 8 + column % TILE / 8 * 2;
-    return *(const uint32_t *)(step.weights + EMBEDDING_OFFSET + (size_t)fragment * 512 + (size_t)(lane * 16 + part * 4));
+    return *(const uint32_t *)(step.weights + EMBEDDING_OFFSET + (size_t)fragment * 512 +
+                               (size_t)(lane * 16 + part * 4));
 //% else
     const element *row = (const element *)(step.weights + EMBEDDING_OFFSET) + (size_t)token * HIDDEN;
 //%    if hidden % 2 == 0 then
@@ -84,7 +85,8 @@ extern "C" __global__ void __launch_bounds__(256)
             float gained = __fmul_rn(second, column + 1 < HIDDEN ? gain[column + 1] : 0.0f);
             if (column + 1 < HIDDEN)
                 a->residual[r][column + 1] = second;
-            *(uint32_t *)&a->input[r / 8][column / 32][r % 8 * 4 + column % 8 / 2][column % 32 / 16 * 4 + column % 16 / 8 * 2] =
+            *(uint32_t *)&a
+                 ->input[r / 8][column / 32][r % 8 * 4 + column % 8 / 2][column % 32 / 16 * 4 + column % 16 / 8 * 2] =
                 two_elements(__fmul_rn(first, gain[column]), gained);
         }
         float squares = sum_lanes<8>(__fmaf_rn(second, second, __fmul_rn(first, first)));
@@ -95,7 +97,8 @@ extern "C" __global__ void __launch_bounds__(256)
     float position = (float)row.position;
     for (int i = (int)threadIdx.x; i < HEAD_DIM / 2; i += 256) {
 //% for i, rotary in ipairs(rotaries) do
-        turn_of(__fmul_rn(position, FREQUENCY$rotary.suffix$[i]), &a->sine$rotary.suffix$[r][i], &a->cosine$rotary.suffix$[r][i]);
+        turn_of(__fmul_rn(position, FREQUENCY$rotary.suffix$[i]), &a->sine$rotary.suffix$[r][i],
+                &a->cosine$rotary.suffix$[r][i]);
 //% end
     }
 }

@@ -28,7 +28,8 @@ INLINE void normalise_and_turn(const float *x, const float *gain, const float *c
         int i = lane + LANES * j;
         if (i >= HALF)
             break;
-        float a = __fmul_rn(__fmul_rn(first[j], scale), gain[i]), b = __fmul_rn(__fmul_rn(second[j], scale), gain[i + HALF]);
+        float a = __fmul_rn(__fmul_rn(first[j], scale), gain[i]),
+              b = __fmul_rn(__fmul_rn(second[j], scale), gain[i + HALF]);
         out[i] = to_element(__fsub_rn(__fmul_rn(a, cosine[i]), __fmul_rn(b, sine[i])));
         out[i + HALF] = to_element(__fadd_rn(__fmul_rn(b, cosine[i]), __fmul_rn(a, sine[i])));
     }
