@@ -37,6 +37,8 @@ struct lathe_options {
     int32_t threads;     /* 0: one a processor that this process may use */
     bool skip_verify;    /* do not check the checksum of the weights (start faster) */
     uint64_t kv_memory;  /* bytes for the state of sequences; 0: enough for one of full length */
+    const char *device;  /* "cpu" or "cuda"; NULL: the GPU if the package was built for one. There is no falling back */
+    bool exact;          /* on a GPU: the same bits however a prompt is cut; long prompts are slower */
 };
 
 /* Opens the model. options: NULL for all defaults. On failure NULL, and the reason in message [message_bytes], which
@@ -60,6 +62,7 @@ struct lathe_info {
     int32_t eos_count;
     const char *chat_template; /* as the checkpoint has it (Jinja), or NULL */
     uint64_t parameters, weight_bytes, state_bytes_total;
+    const char *device, *gpu; /* "cpu" or "cuda"; the GPU's name or NULL. On a GPU `cpu` is its target, "sm_90a" */
 };
 
 /* Valid until the model is closed. Never fails. */
