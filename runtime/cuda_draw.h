@@ -10,6 +10,9 @@
        extern "C" __global__ void NAME(const __grid_constant__ struct cuda_sample sample)
        grid (CUDA_SAMPLE_CHUNKS, draws that the graph's bucket may have, 1), block 1024 threads, no dynamic shared memory
 
+   Counts, draws and slots are read before the kernels ahead of it in the graph are done: only the host and the step before
+   write them.
+
    All pointers are device memory (or pinned host memory that the device can write, for `drawn`) and stay the same for the
    life of a graph; draws beyond counts->draws are ignored. */
 #ifndef LATHE_CUDA_DRAW_H
@@ -69,15 +72,17 @@ struct cuda_draw_counts {
     int32_t ring;  /* entry of `drawn` that this step fills: ring % rings */
 };
 
-/* Scratch for one draw, in bytes: its logits with the options' changes. */
-#define CUDA_SAMPLE_SCRATCH(vocab) (((uint64_t)(vocab)*4 + 511) / 512 * 512)
+/* Scratch for one draw, in bytes: its logits with the options' changes, and a list of tokens. */
+#define CUDA_SAMPLE_SCRATCH(vocab) (((uint64_t)(vocab) + 127) / 128 * 1024)
 
 /* Of one chunk of one draw: the kernel's own. */
 struct cuda_sample_part {
-    uint64_t best; /* largest candidate key after the options' changes; 0: a NaN or +infinity at `bad` */
-    double sum;    /* of e^(logit - maximum), the model's own logits */
-    float maximum;
-    int32_t bad; /* lowest id with a NaN or +infinity, or 0x7fffffff */
+    float sum;     /* of e^(logit - maximum), the model's own logits */
+    float maximum; /* of these */
+    uint32_t best; /* after the options' changes: the largest logit, as a number in the same order */
+    int32_t token; /* the lowest id that has it */
+    int32_t bad;   /* lowest id with a NaN or +infinity, or 0x7fffffff */
+    int32_t reserved[3];
 };
 
 struct cuda_sample {

@@ -14,7 +14,7 @@ enum {
     CHUNK = ((VOCAB + CHUNKS - 1) / CHUNKS + 31) / 32 * 32, /* tokens of a block: whole lines of the L1 cache */
     THREADS = 1024,
     WARPS = THREADS / LANES,
-    DIGITS = 2048, /* values of a digit of a key, 11 bits */
+    DIGITS = 2048, /* values of a digit, 11 bits */
 };
 
 #define EVERY 0xffffffffu
@@ -22,14 +22,25 @@ enum {
 #define TOO_LARGE __int_as_float(0x7f800000)      /* +infinity */
 #define WEIGHT_ONE (1ull << 40)                   /* weight of the best token */
 
+/* What is left to choose from: keys from `least_key` on whose weight is at least `least_weight`. */
+struct candidates {
+    const float *logits;
+    float maximum, scale;
+    uint64_t least_key, least_weight;
+};
+
 struct shared {
-    uint64_t mass[DIGITS];
-    uint64_t part[WARPS];
-    double sum[WARPS];
-    float maximum[WARPS];
-    uint64_t total, left;
+    struct candidates candidates;
+    uint64_t mass[DIGITS];  /* of the candidates with each first digit */
+    uint64_t table[DIGITS]; /* how many they are; then those of the digits behind */
+    uint64_t part[WARPS];   /* each warp's share of a sum */
+    uint32_t own[WARPS], best[WARPS];
+    int best_token[WARPS], bad[WARPS];
+    float sum[WARPS];
+    uint64_t left;
     uint32_t digit;
-    int bad, last, token;
+    float maximum;
+    int last, token, listed;
 };
 
 /* ---- Arithmetic of exponential.h, sampler_filter.h and random.h, operation by operation ---- */
@@ -62,22 +73,22 @@ INLINE uint64_t exponential_fixed(float y)
     return ((uint64_t)(uint32_t)__fmul_rn(p, 8388608.0f) << 17) >> -n;
 }
 
-INLINE uint64_t key_of(float logit, int token)
+/* Unsigned numbers in the order of the floats; never 0 for a number. */
+INLINE uint32_t ordered(float logit)
 {
     uint32_t bits = (uint32_t)__float_as_int(__fadd_rn(logit, 0.0f)); /* -0 becomes +0 */
-    bits = bits >> 31 ? ~bits : bits | 0x80000000u;
-    return (uint64_t)bits << 32 | ~(uint32_t)token;
+    return bits >> 31 ? ~bits : bits | 0x80000000u;
 }
 
-INLINE int key_token(uint64_t key)
+INLINE float from_ordered(uint32_t bits)
 {
-    return (int)~(uint32_t)key;
-}
-
-INLINE float key_logit(uint64_t key)
-{
-    uint32_t bits = (uint32_t)(key >> 32);
     return __int_as_float((int)(bits >> 31 ? bits & 0x7fffffffu : ~bits));
+}
+
+/* Of a candidate: larger is better; unique. */
+INLINE uint64_t key_of(float logit, int token)
+{
+    return (uint64_t)ordered(logit) << 32 | ~(uint32_t)token;
 }
 
 INLINE uint64_t random_bits(uint64_t seed, uint64_t sequence, uint64_t position)
@@ -96,12 +107,19 @@ INLINE uint64_t random_bits(uint64_t seed, uint64_t sequence, uint64_t position)
     return (uint64_t)c1 << 32 | c0;
 }
 
-/* ---- A block's sums and maxima; every thread gets the result ---- */
+/* ---- A block's sum; every thread gets it ---- */
 
 INLINE uint64_t shuffle_xor(uint64_t value, int distance)
 {
     uint32_t low = __shfl_xor_sync(EVERY, (uint32_t)value, distance);
     uint32_t high = __shfl_xor_sync(EVERY, (uint32_t)(value >> 32), distance);
+    return (uint64_t)high << 32 | low;
+}
+
+INLINE uint64_t shuffle_up(uint64_t value, int distance)
+{
+    uint32_t low = __shfl_up_sync(EVERY, (uint32_t)value, distance);
+    uint32_t high = __shfl_up_sync(EVERY, (uint32_t)(value >> 32), distance);
     return (uint64_t)high << 32 | low;
 }
 
@@ -113,26 +131,10 @@ static __device__ uint64_t block_sum(struct shared *shared, uint64_t value)
     if (threadIdx.x % LANES == 0)
         shared->part[threadIdx.x / LANES] = value;
     __syncthreads();
-    uint64_t sum = 0;
-    for (int warp = 0; warp < WARPS; warp++)
-        sum += shared->part[warp];
+    uint64_t sum = shared->part[threadIdx.x % LANES];
+    for (int distance = 16; distance > 0; distance /= 2)
+        sum += shuffle_xor(sum, distance);
     return sum;
-}
-
-static __device__ uint64_t block_largest(struct shared *shared, uint64_t value)
-{
-    for (int distance = 16; distance > 0; distance /= 2) {
-        uint64_t other = shuffle_xor(value, distance);
-        value = other > value ? other : value;
-    }
-    __syncthreads();
-    if (threadIdx.x % LANES == 0)
-        shared->part[threadIdx.x / LANES] = value;
-    __syncthreads();
-    uint64_t largest = 0;
-    for (int warp = 0; warp < WARPS; warp++)
-        largest = shared->part[warp] > largest ? shared->part[warp] : largest;
-    return largest;
 }
 
 /* ---- All blocks: the options' changes, and the best of each chunk ---- */
@@ -186,55 +188,70 @@ static __device__ void adjust(const struct cuda_draw_slot &slot, const float *lo
             out[token] = penalised(slot, out[token], slot.occurrences[token]);
 }
 
-/* Fills the chunk's part. changed: the logits with the options' changes, or the same. */
-static __device__ void survey(struct shared *shared, const float *logits, const float *changed, int begin, int end,
-                              struct cuda_sample_part *part)
+/* Fills the chunk's part and arrives; true in the last block of a draw, in all its threads. changed: the logits with the
+   options' changes, or the same. */
+static __device__ bool survey(struct shared *shared, const float *logits, const float *changed, int begin, int end,
+                              struct cuda_sample_part *part, uint32_t *arrivals)
 {
-    uint64_t best = 0, top = 0;
-    if (threadIdx.x == 0)
-        shared->bad = 0x7fffffff;
-    __syncthreads();
-    for (int token = begin + (int)threadIdx.x; token < end; token += THREADS) {
-        float own = logits[token], x = changed[token];
-        if (!(own < TOO_LARGE) || !(x < TOO_LARGE)) /* NaN too */
-            atomicMin(&shared->bad, token);
-        uint64_t key = key_of(x, token), own_key = key_of(own, token);
-        best = key > best ? key : best;
-        top = own_key > top ? own_key : top;
+    enum { EACH = (CHUNK + THREADS - 1) / THREADS };
+    int thread = (int)threadIdx.x, warp = thread / LANES, lane = thread % LANES;
+    float own[EACH];
+    uint32_t top = 0, best = 0;
+    int best_token = 0x7fffffff, bad = 0x7fffffff;
+#pragma unroll
+    for (int i = 0; i < EACH; i++) {
+        int token = begin + i * THREADS + thread;
+        own[i] = token < end ? load_fresh(logits + token) : NOTHING;
     }
-    best = block_largest(shared, best);
-    top = block_largest(shared, top);
-    float maximum = begin < end && shared->bad == 0x7fffffff ? key_logit(top) : NOTHING;
-
-    double sum = 0.0;
+#pragma unroll
+    for (int i = 0; i < EACH; i++) {
+        int token = begin + i * THREADS + thread;
+        float x = changed == logits ? own[i] : token < end ? changed[token] : NOTHING;
+        if (!(own[i] < TOO_LARGE) || !(x < TOO_LARGE)) /* NaN too */
+            bad = token < bad ? token : bad;
+        top = ordered(own[i]) > top ? ordered(own[i]) : top;
+        if (token < end && ordered(x) > best) {
+            best = ordered(x);
+            best_token = token;
+        }
+    }
+    top = __reduce_max_sync(EVERY, top);
+    uint32_t warp_best = __reduce_max_sync(EVERY, best);
+    best_token = (int)__reduce_min_sync(EVERY, best == warp_best ? (uint32_t)best_token : 0x7fffffffu);
+    bad = (int)__reduce_min_sync(EVERY, (uint32_t)bad);
+    if (lane == 0) {
+        shared->own[warp] = top;
+        shared->best[warp] = warp_best;
+        shared->best_token[warp] = best_token;
+        shared->bad[warp] = bad;
+    }
+    __syncthreads();
+    float maximum = from_ordered(__reduce_max_sync(EVERY, shared->own[lane]));
+    float sum = 0.0f;
     if (maximum != NOTHING)
-        for (int token = begin + (int)threadIdx.x; token < end; token += THREADS)
-            sum += (double)exponential_float(__fmul_rn(__fsub_rn(logits[token], maximum), 0x1.715476p+0f));
-    for (int distance = 16; distance > 0; distance /= 2)
-        sum += __shfl_xor_sync(EVERY, sum, distance);
-    if (threadIdx.x % LANES == 0)
-        shared->sum[threadIdx.x / LANES] = sum;
+#pragma unroll
+        for (int i = 0; i < EACH; i++)
+            sum += exponential_float(__fmul_rn(__fsub_rn(own[i], maximum), 0x1.715476p+0f));
+    sum = sum_lanes<LANES>(sum);
+    if (lane == 0)
+        shared->sum[warp] = sum;
+    if (changed != logits)
+        __threadfence(); /* the last block reads them all */
     __syncthreads();
-    if (threadIdx.x == 0) {
-        sum = 0.0;
-        for (int warp = 0; warp < WARPS; warp++)
-            sum += shared->sum[warp];
-        part->best = best;
-        part->sum = sum;
-        part->maximum = maximum;
-        part->bad = shared->bad;
-    }
-}
-
-/* True in the last block of a draw. */
-static __device__ bool arrive(struct shared *shared, uint32_t *arrivals)
-{
-    if (threadIdx.x == 0) {
-        __threadfence();
-        shared->last = atomicAdd(arrivals, 1) == CHUNKS - 1;
-        if (shared->last)
-            *arrivals = 0; /* for the next step */
-        __threadfence();
+    if (warp == 0) {
+        uint32_t block_best = __reduce_max_sync(EVERY, shared->best[lane]);
+        uint32_t token = shared->best[lane] == block_best ? (uint32_t)shared->best_token[lane] : 0x7fffffffu;
+        token = __reduce_min_sync(EVERY, token);
+        bad = (int)__reduce_min_sync(EVERY, (uint32_t)shared->bad[lane]);
+        sum = sum_lanes<LANES>(shared->sum[lane]);
+        if (lane == 0) {
+            *part = {sum, maximum, block_best, (int)token, bad};
+            __threadfence();
+            shared->last = atomicAdd(arrivals, 1) == CHUNKS - 1;
+            if (shared->last)
+                *arrivals = 0; /* for the next step */
+            __threadfence();
+        }
     }
     __syncthreads();
     return shared->last;
@@ -242,71 +259,115 @@ static __device__ bool arrive(struct shared *shared, uint32_t *arrivals)
 
 /* ---- The last block: candidates and filters ---- */
 
-/* What is left to choose from: keys from `least_key` on whose weight is at least `least_weight`. */
-struct candidates {
-    const float *logits;
-    float maximum, scale;
-    uint64_t least_key, least_weight;
-};
-
 /* 0 for a token that is no candidate (any more). */
-INLINE uint64_t weight_of(const struct candidates &candidates, int token)
+INLINE uint64_t weight_of(const struct candidates &candidates, float logit, int token)
 {
-    float logit = candidates.logits[token], below = __fsub_rn(logit, candidates.maximum);
+    float below = __fsub_rn(logit, candidates.maximum);
+    if (key_of(logit, token) < candidates.least_key)
+        return 0;
     uint64_t weight = below < 0 ? exponential_fixed(__fmul_rn(below, candidates.scale)) : WEIGHT_ONE;
-    return weight >= candidates.least_weight && key_of(logit, token) >= candidates.least_key ? weight : 0;
+    return weight >= candidates.least_weight ? weight : 0;
 }
 
-/* Sum of the weights, or the number of candidates. */
-static __device__ uint64_t total_of(struct shared *shared, const struct candidates &candidates, bool count)
+/* The first digit of the selection, larger for better candidates: finer than the first bits of the key, so that not all
+   candidates meet in a few. Only for weights above 0, which end at 2^-41. */
+INLINE int digit_of(const struct candidates &candidates, float logit)
+{
+    float below = __fsub_rn(logit, candidates.maximum);
+    return DIGITS - 1 - (below < 0 ? (int)(__fmul_rn(below, candidates.scale) * -32.0f) : 0);
+}
+
+/* Calls body(token, logit, weight) for the tokens first, first + step, ... below `end`; all lanes of a warp call it, weight 0
+   where there is no candidate. Several loads are on their way at a time. */
+template <int step, class function>
+INLINE void each_token(const struct candidates &shared_candidates, int first, int end, function body)
+{
+    enum { LOADS = 4 };
+    struct candidates candidates = shared_candidates;
+    int lane = (int)threadIdx.x % LANES;
+#pragma unroll 1
+    for (int base = first; base - lane < end; base += LOADS * step) {
+        float logit[LOADS];
+#pragma unroll
+        for (int i = 0; i < LOADS; i++)
+            logit[i] = base + i * step < end ? candidates.logits[base + i * step] : NOTHING;
+#pragma unroll
+        for (int i = 0; i < LOADS; i++)
+            body(base + i * step, logit[i], weight_of(candidates, logit[i], base + i * step));
+    }
+}
+
+/* Adds to a 64-bit sum in shared memory: in halves, for which there is hardware. */
+INLINE void add_mass(uint64_t *mass, uint64_t weight)
+{
+    uint32_t *halves = (uint32_t *)mass, low = (uint32_t)weight;
+    uint32_t carry = atomicAdd(&halves[0], low) > ~low;
+    if (carry + (uint32_t)(weight >> 32))
+        atomicAdd(&halves[1], carry + (uint32_t)(weight >> 32));
+}
+
+/* Adds what the lanes of a warp have to a table. Where all have the same digit (flat logits) the warp adds first. */
+INLINE void add_masses(uint64_t *table, int digit, uint64_t weight)
+{
+    bool same = __all_sync(EVERY, digit == __shfl_sync(EVERY, digit, 0));
+    if (same) {
+        for (int distance = 16; distance > 0; distance /= 2)
+            weight += shuffle_xor(weight, distance);
+        if (threadIdx.x % LANES > 0)
+            return;
+    }
+    if (weight)
+        add_mass(&table[digit], weight);
+}
+
+/* Fills the tables for the first digit; the second one if `count`. */
+static __device__ void weigh_digits(struct shared *shared, bool count)
+{
+    for (int digit = (int)threadIdx.x; digit < DIGITS; digit += THREADS)
+        shared->mass[digit] = shared->table[digit] = 0;
+    __syncthreads();
+    each_token<THREADS>(shared->candidates, (int)threadIdx.x, VOCAB, [=](int, float logit, uint64_t weight) {
+        int digit = weight ? digit_of(shared->candidates, logit) : 0;
+        add_masses(shared->mass, digit, weight);
+        if (count)
+            add_masses(shared->table, digit, weight > 0);
+    });
+    __syncthreads();
+}
+
+static __device__ uint64_t total_of(struct shared *shared, const uint64_t *table)
 {
     uint64_t sum = 0;
-#pragma unroll 1
-    for (int token = (int)threadIdx.x; token < VOCAB; token += THREADS) {
-        uint64_t weight = weight_of(candidates, token);
-        sum += count ? weight > 0 : weight;
-    }
+    for (int digit = (int)threadIdx.x; digit < DIGITS; digit += THREADS)
+        sum += table[digit];
     return block_sum(shared, sum);
 }
 
-/* Adds the weights of a warp to a table, once for each digit that occurs in it. Weights are below 2^41. */
-static __device__ void add_mass(uint64_t *mass, uint32_t digit, uint64_t weight)
-{
-    uint32_t same = __match_any_sync(EVERY, weight ? digit : DIGITS);
-    if (!weight)
-        return;
-    uint64_t low = __reduce_add_sync(same, (uint32_t)weight & 0xffffffu);
-    uint64_t high = __reduce_add_sync(same, (uint32_t)(weight >> 24));
-    if (__ffs((int)same) - 1 == (int)(threadIdx.x % LANES))
-        atomicAdd((unsigned long long *)&mass[digit], (unsigned long long)((high << 24) + low));
-}
-
-/* The digit, from the top, in which the sum of the table's masses first exceeds *target; what is left of it. */
-static __device__ uint32_t crossing_digit(struct shared *shared, uint64_t *target)
+/* The digit, from the top, in which the sum of a table first exceeds *target; what is left of it. */
+static __device__ uint32_t crossing_digit(struct shared *shared, const uint64_t *table, uint64_t *target)
 {
     enum { EACH = DIGITS / THREADS };
     int thread = (int)threadIdx.x, lane = thread % LANES;
-    uint64_t own = 0; /* of this thread's digits, the largest digits being thread 0's */
+    const uint64_t *own = table + DIGITS - 1 - thread * EACH; /* downwards; the largest digits are thread 0's */
+    uint64_t sum = 0;
     for (int i = 0; i < EACH; i++)
-        own += shared->mass[DIGITS - 1 - thread * EACH - i];
-    uint64_t end = own;
+        sum += own[-i];
+    uint64_t end = sum;
     for (int distance = 1; distance < LANES; distance *= 2) {
-        uint32_t low = __shfl_up_sync(EVERY, (uint32_t)end, distance);
-        uint32_t high = __shfl_up_sync(EVERY, (uint32_t)(end >> 32), distance);
-        if (lane >= distance)
-            end += (uint64_t)high << 32 | low;
+        uint64_t other = shuffle_up(end, distance);
+        end += lane >= distance ? other : 0;
     }
+    __syncthreads();
     if (lane == LANES - 1)
         shared->part[thread / LANES] = end;
     __syncthreads();
     for (int warp = 0; warp < thread / LANES; warp++)
         end += shared->part[warp];
-    uint64_t before = end - own;
-    if (before <= *target && *target < end) {
-        uint64_t left = *target - before;
+    if (end - sum <= *target && *target < end) {
+        uint64_t left = *target - (end - sum);
         int i = 0;
-        while (left >= shared->mass[DIGITS - 1 - thread * EACH - i])
-            left -= shared->mass[DIGITS - 1 - thread * EACH - i++];
+        while (left >= own[-i])
+            left -= own[-i++];
         shared->digit = (uint32_t)(DIGITS - 1 - thread * EACH - i);
         shared->left = left;
     }
@@ -315,98 +376,146 @@ static __device__ uint32_t crossing_digit(struct shared *shared, uint64_t *targe
     return shared->digit;
 }
 
-/* The key at which the weights (or the number) of candidates, added from the best downwards, first exceed `target`, which
-   is less than their sum: digit by digit, from the top. */
-static __device__ uint64_t crossing(struct shared *shared, const struct candidates &candidates, uint64_t target, bool count)
+/* Keeps the best candidates up to the one at which their number (or weight), added from the best downwards, first exceeds
+   `target`, which is less than their sum: finds its key digit by digit, from the top. `mass` keeps up, `table` is used up.
+   list: [VOCAB] tokens with the first digit, usually few. */
+static __device__ void cut_at(struct shared *shared, bool by_number, uint64_t target, int *list)
 {
-    uint64_t key = 0; /* its digits so far */
-#pragma unroll 1 /* a digit after the other, or registers run out */
-    for (int shift = 53, above = 64; above > 0; above = shift, shift = shift > 11 ? shift - 11 : 0) {
+    const struct candidates &candidates = shared->candidates;
+    int thread = (int)threadIdx.x, lane = thread % LANES;
+    int first = (int)crossing_digit(shared, by_number ? shared->table : shared->mass, &target);
+    if (thread == 0)
+        shared->listed = 0;
+    __syncthreads();
+    each_token<THREADS>(candidates, thread, VOCAB, [=](int token, float logit, uint64_t weight) {
+        bool here = weight > 0 && digit_of(shared->candidates, logit) == first;
+        uint32_t all = __ballot_sync(EVERY, here);
+        int at = 0;
+        if (all && lane == 0)
+            at = atomicAdd(&shared->listed, __popc(all));
+        at = __shfl_sync(EVERY, at, 0) + __popc(all & ((1u << lane) - 1));
+        if (here)
+            list[at] = token;
+    });
+
+    uint64_t key = 0, mass = 0; /* the digits so far; what stays of the first one's mass */
+#pragma unroll 1
+    for (int above = 64, shift = 53;; above = shift, shift = shift > 11 ? shift - 11 : 0) {
         __syncthreads();
-        for (int digit = (int)threadIdx.x; digit < DIGITS; digit += THREADS)
-            shared->mass[digit] = 0;
+        for (int digit = thread; digit < DIGITS; digit += THREADS)
+            shared->table[digit] = 0;
         __syncthreads();
 #pragma unroll 1
-        for (int base = 0; base < VOCAB; base += THREADS) {
-            int token = base + (int)threadIdx.x;
-            uint64_t weight = token < VOCAB ? weight_of(candidates, token) : 0;
-            uint64_t here = token < VOCAB ? key_of(candidates.logits[token], token) : 0;
-            if (above < 64 && here >> above != key >> above)
-                weight = 0;
-            add_mass(shared->mass, (uint32_t)(here >> shift) & ((1u << (above - shift)) - 1),
-                     count ? weight > 0 : weight);
+        for (int base = 0; base < shared->listed; base += THREADS) {
+            int token = base + thread < shared->listed ? list[base + thread] : -1;
+            float logit = token < 0 ? NOTHING : candidates.logits[token];
+            uint64_t here = key_of(logit, token), weight = token < 0 ? 0 : weight_of(candidates, logit, token);
+            if (above == 0) {
+                mass += here >= key ? weight : 0;
+                continue;
+            }
+            bool counts = weight > 0 && (above == 64 || here >> above == key >> above);
+            add_masses(shared->table, counts ? (int)(here >> shift) & ((1 << (above - shift)) - 1) : 0,
+                       !counts ? 0 : by_number ? 1 : weight);
         }
         __syncthreads();
-        key |= (uint64_t)crossing_digit(shared, &target) << shift;
+        if (above == 0)
+            break;
+        key |= (uint64_t)crossing_digit(shared, shared->table, &target) << shift;
     }
-    return key;
+    mass = block_sum(shared, mass);
+    for (int digit = thread; digit <= first; digit += THREADS)
+        shared->mass[digit] = digit == first ? mass : 0;
+    if (thread == 0)
+        shared->candidates.least_key = key;
+    __syncthreads();
 }
 
-/* The first candidate in order of id at which the sum of weights exceeds `left`, which is less than their sum. */
-static __device__ int pick(struct shared *shared, const struct candidates &candidates, uint64_t left)
+/* The first candidate in order of id at which the sum of weights exceeds random_below(bits, the sum of all). */
+static __device__ int pick(struct shared *shared, uint64_t bits)
 {
     enum { SHARE = (VOCAB + WARPS - 1) / WARPS }; /* consecutive tokens of a warp */
     int warp = (int)threadIdx.x / LANES, lane = (int)threadIdx.x % LANES;
     int begin = warp * SHARE, end = begin + SHARE < VOCAB ? begin + SHARE : VOCAB;
-    uint64_t sum = 0;
-    for (int token = begin + lane; token < end; token += LANES)
-        sum += weight_of(candidates, token);
-    for (int distance = 16; distance > 0; distance /= 2)
-        sum += shuffle_xor(sum, distance);
-    __syncthreads();
-    if (lane == 0)
-        shared->part[warp] = sum;
-    __syncthreads();
-    for (int before = 0; before < warp; before++) {
-        uint64_t part = shared->part[before];
-        if (left < part)
-            return -1; /* (found by an earlier warp) */
-        left -= part;
-    }
-    if (left >= sum)
-        return -1;
-    for (int base = begin; base < end; base += LANES) {
-        uint64_t weight = base + lane < end ? weight_of(candidates, base + lane) : 0, reach = weight;
-        for (int distance = 1; distance < LANES; distance *= 2) {
-            uint32_t low = __shfl_up_sync(EVERY, (uint32_t)reach, distance);
-            uint32_t high = __shfl_up_sync(EVERY, (uint32_t)(reach >> 32), distance);
-            if (lane >= distance)
-                reach += (uint64_t)high << 32 | low;
+    uint64_t sum = 0, left = 0;
+#pragma unroll 1
+    for (int round = 0; round < 2; round++) { /* each warp adds its tokens; then one warp finds the token */
+        each_token<LANES>(shared->candidates, begin + lane, end, [&](int token, float, uint64_t weight) {
+            if (round == 0) {
+                sum += weight;
+                return;
+            }
+            uint64_t reach = weight;
+            for (int distance = 1; distance < LANES; distance *= 2) {
+                uint64_t other = shuffle_up(reach, distance);
+                reach += lane >= distance ? other : 0;
+            }
+            uint32_t beyond = __ballot_sync(EVERY, reach > left);
+            if (beyond) {
+                if (lane == __ffs((int)beyond) - 1)
+                    shared->token = token;
+                left = ~0ull; /* found */
+                return;
+            }
+            left -= (uint64_t)__shfl_sync(EVERY, (uint32_t)(reach >> 32), LANES - 1) << 32 |
+                    __shfl_sync(EVERY, (uint32_t)reach, LANES - 1);
+        });
+        if (round == 1)
+            break;
+        for (int distance = 16; distance > 0; distance /= 2)
+            sum += shuffle_xor(sum, distance);
+        __syncthreads();
+        if (lane == 0)
+            shared->part[warp] = sum;
+        __syncthreads();
+        uint64_t total = 0, before = 0;
+        for (int i = 0; i < WARPS; i++) {
+            before += i < warp ? shared->part[i] : 0;
+            total += shared->part[i];
         }
-        uint32_t beyond = __ballot_sync(EVERY, reach > left);
-        if (beyond)
-            return base + __ffs((int)beyond) - 1;
-        left -= (uint64_t)__shfl_sync(EVERY, (uint32_t)(reach >> 32), LANES - 1) << 32 |
-                __shfl_sync(EVERY, (uint32_t)reach, LANES - 1);
+        left = __umul64hi(bits, total);
+        if (left < before || left >= before + sum)
+            break; /* another warp's */
+        left -= before;
     }
-    return -1;
-}
-
-/* Steps 7 to 11 of sampler.h. */
-static __device__ int draw_token(struct shared *shared, const struct cuda_draw_slot &slot, const float *logits,
-                                 float maximum, int position)
-{
-    struct candidates candidates = {logits, maximum, __fdiv_rn(0x1.715476p+0f, slot.temperature), 0, 1};
-    if (slot.top_k > 0 && total_of(shared, candidates, true) > (uint64_t)slot.top_k)
-        candidates.least_key = crossing(shared, candidates, (uint64_t)slot.top_k - 1, true);
-    if (slot.top_p < 1) {
-        uint64_t fraction = slot.top_p > 0 ? (uint64_t)((double)slot.top_p * 4294967296.0) : 0;
-        uint64_t total = total_of(shared, candidates, false);
-        /* ceil(total * fraction / 2^32) - 1: reaching the ceiling is exceeding one less. */
-        uint64_t high = (total >> 32) * fraction, low = (total & 0xffffffffu) * fraction;
-        uint64_t wanted = high + (low >> 32) + ((low & 0xffffffffu) != 0);
-        candidates.least_key = crossing(shared, candidates, wanted > 0 ? wanted - 1 : 0, false);
-    }
-    if (slot.min_p > 0) {
-        uint64_t least = (uint64_t)((double)(slot.min_p < 1 ? slot.min_p : 1.0f) * (double)WEIGHT_ONE);
-        candidates.least_weight = least > 1 ? least : 1;
-    }
-    uint64_t bits = random_bits(slot.seed, slot.sequence, (uint64_t)position);
-    int token = pick(shared, candidates, __umul64hi(bits, total_of(shared, candidates, false)));
-    if (token >= 0 && threadIdx.x % LANES == 0)
-        shared->token = token; /* one warp found it */
     __syncthreads();
     return shared->token;
+}
+
+/* Steps 7 to 11 of sampler.h. list: [VOCAB] */
+static __device__ int draw_token(struct shared *shared, const struct cuda_draw_slot &slot, const float *logits,
+                                 float maximum, int position, int *list)
+{
+    if (threadIdx.x == 0)
+        shared->candidates = {logits, maximum, __fdiv_rn(0x1.715476p+0f, slot.temperature), 0, 1};
+    __syncthreads();
+    if (slot.top_k > 0 || slot.top_p < 1)
+        weigh_digits(shared, slot.top_k > 0);
+#pragma unroll 1
+    for (int by_number = 1; by_number >= 0; by_number--) { /* top-k, then top-p */
+        uint64_t target;
+        if (by_number) {
+            if (slot.top_k == 0 || total_of(shared, shared->table) <= (uint64_t)slot.top_k)
+                continue;
+            target = (uint64_t)slot.top_k - 1;
+        } else {
+            if (!(slot.top_p < 1))
+                continue;
+            uint64_t fraction = slot.top_p > 0 ? (uint64_t)((double)slot.top_p * 4294967296.0) : 0;
+            uint64_t total = total_of(shared, shared->mass);
+            /* ceil(total * fraction / 2^32) - 1: reaching the ceiling is exceeding one less. */
+            uint64_t high = (total >> 32) * fraction, low = (total & 0xffffffffu) * fraction;
+            uint64_t wanted = high + (low >> 32) + ((low & 0xffffffffu) != 0);
+            target = wanted > 0 ? wanted - 1 : 0;
+        }
+        cut_at(shared, by_number, target, list);
+    }
+    if (slot.min_p > 0 && threadIdx.x == 0) {
+        uint64_t least = (uint64_t)((double)(slot.min_p < 1 ? slot.min_p : 1.0f) * (double)WEIGHT_ONE);
+        shared->candidates.least_weight = least > 1 ? least : 1;
+    }
+    __syncthreads();
+    return pick(shared, random_bits(slot.seed, slot.sequence, (uint64_t)position));
 }
 
 /* ---- Results ---- */
@@ -428,48 +537,46 @@ extern "C" __global__ void __launch_bounds__(THREADS) $name$(const __grid_consta
 {
     __shared__ struct shared shared;
     let_next_start();
-    int number = (int)blockIdx.y, chunk = (int)blockIdx.x;
+    int number = (int)blockIdx.y, chunk = (int)blockIdx.x, lane = (int)threadIdx.x % LANES;
     if (number >= sample.counts->draws)
         return;
-    wait_for_previous();
-
     struct cuda_draw draw = sample.draw[number];
-    struct cuda_draw_slot slot = sample.slot[draw.slot];
+    const struct cuda_draw_slot &slot = sample.slot[draw.slot];
     const float *logits = sample.logits + (size_t)draw.output * VOCAB, *changed = logits;
+    float *own = (float *)(sample.scratch + (size_t)number * CUDA_SAMPLE_SCRATCH(VOCAB));
+    int *list = (int *)own + (VOCAB + 127) / 128 * 128;
     struct cuda_sample_part *parts = sample.part + (size_t)number * CHUNKS;
     int begin = chunk * CHUNK, end = begin + CHUNK < VOCAB ? begin + CHUNK : VOCAB;
+    wait_for_previous();
     if (adjusts(slot)) {
-        float *own = (float *)(sample.scratch + (size_t)number * CUDA_SAMPLE_SCRATCH(VOCAB));
         adjust(slot, logits, begin, end, own);
         changed = own;
     }
-    survey(&shared, logits, changed, begin, end, &parts[chunk]);
-    __threadfence(); /* the changed logits of all threads */
-    __syncthreads();
-    if (!arrive(&shared, sample.arrivals + number))
+    if (!survey(&shared, logits, changed, begin, end, &parts[chunk], sample.arrivals + number))
         return;
 
-    uint64_t best = 0;
-    int bad = 0x7fffffff;
-    float maximum = NOTHING;
-    for (int i = 0; i < CHUNKS; i++) {
-        const volatile struct cuda_sample_part *part = &parts[i];
-        best = part->best > best ? part->best : best;
-        bad = part->bad < bad ? part->bad : bad;
-        maximum = fmaxf(maximum, part->maximum);
-    }
-    if (bad != 0x7fffffff || maximum == NOTHING || key_logit(best) == NOTHING) {
+    /* Every warp puts the parts together, a lane each. */
+    const volatile struct cuda_sample_part *part = &parts[lane % CHUNKS];
+    float part_maximum = part->maximum, maximum = from_ordered(__reduce_max_sync(EVERY, ordered(part_maximum)));
+    uint32_t part_best = part->best, best = __reduce_max_sync(EVERY, part_best);
+    int bad = (int)__reduce_min_sync(EVERY, (uint32_t)part->bad);
+    int token = (int)__reduce_min_sync(EVERY, part_best == best ? (uint32_t)part->token : 0x7fffffffu);
+    if (bad != 0x7fffffff || maximum == NOTHING || from_ordered(best) == NOTHING) {
         if (threadIdx.x == 0)
             report(sample, draw, bad != 0x7fffffff ? bad : -1, 0.0f,
                    bad != 0x7fffffff ? CUDA_DRAWN_BAD_LOGIT : CUDA_DRAWN_NOTHING);
         return;
     }
+    if (slot.temperature > 0)
+        token = draw_token(&shared, slot, changed, from_ordered(best), draw.position, list);
+    if (threadIdx.x / LANES > 0)
+        return;
     double sum = 0.0;
-    for (int i = 0; i < CHUNKS; i++)
-        if (parts[i].maximum != NOTHING)
-            sum += parts[i].sum * (double)exponential_float(__fmul_rn(__fsub_rn(parts[i].maximum, maximum), 0x1.715476p+0f));
-    int token = slot.temperature > 0 ? draw_token(&shared, slot, changed, key_logit(best), draw.position) : key_token(best);
-    if (threadIdx.x == 0) {
+    if (lane < CHUNKS && part_maximum != NOTHING)
+        sum = (double)part->sum * (double)exponential_float(__fmul_rn(__fsub_rn(part_maximum, maximum), 0x1.715476p+0f));
+    for (int distance = 16; distance > 0; distance /= 2)
+        sum += __shfl_xor_sync(EVERY, sum, distance);
+    if (lane == 0) {
         int status = CUDA_DRAWN_TOKEN;
         for (int i = 0; i < slot.stop_count; i++)
             status = slot.stop[i] == token ? CUDA_DRAWN_STOP : status;

@@ -1,6 +1,8 @@
 -- How the attention of a model is launched on a GPU (templates/cuda/attention.cu): for each row class its tiles, stages,
 -- shared memory and partials. Nothing here shows in the bits of a result.
 
+local fail = require "fail"
+
 local cuda_attention = {}
 
 local LEAF, WARPS, BATCH, LEAVES = 64, 4, 32, 8
@@ -24,22 +26,31 @@ end
 local function shared_bytes(d, class, stages, tiles, slots)
    local columns, pitch = 8 * tiles, d.head_dim + 8
    local dim_tiles = ceil_div(d.head_dim // 16, WARPS)
-   return stages * 2 * LEAF * pitch * 2 + columns * pitch * 2 + columns * (LEAF + 8) * 2 + 2 * WARPS * columns * 4
-      + 2 * columns * 4 + class * 4 + ceil_div(class, 32) * 4 + 4 * tiles * 32 * WARPS * 4
-      + 4 * dim_tiles * tiles * 32 * WARPS * 4 + BATCH * (slots + 2) * 4 + 8
+   return stages * 2 * LEAF * pitch * 2                          -- keys and values
+      + stages * columns * (pitch * 2 + 4)                       -- queries, positions
+      + columns * (LEAF + 8) * 2 + 2 * WARPS * columns * 4       -- probabilities, maxima and sums
+      + (stages + 1) * 40 + class * 4 + ceil_div(class, 32) * 4  -- places, the survey
+      + 4 * tiles * 32 * WARPS * 4 + 4 * dim_tiles * tiles * 32 * WARPS * 4 -- complete groups
+      + BATCH * (slots + 2) * 4 + 8                              -- the list of partials
 end
 
 -- One row class: column tiles of 8, leaves in flight, partials a block may publish for the (tile, head) it begins within.
 function cuda_attention.class(d, class)
-   local group = d.heads // d.kv_heads
-   local tiles = ceil_div(group, 8) -- at least a row's query heads
-   if class > 8 then tiles = math.max(tiles, 2) end
-   local slot = 8 * tiles * (d.head_dim + 2) * 4
-   local slots = math.max(LEAVES + 4, math.min(32, PARTIALS // (BLOCKS * slot) - 2))
-   local stages = 3
-   while stages > 1 and shared_bytes(d, class, stages, tiles, slots) > SHARED do stages = stages - 1 end
-   return { tiles = tiles, slots = slots, stages = stages, shared = shared_bytes(d, class, stages, tiles, slots),
-            partials = BLOCKS * (slots + 2) * slot // 4 }
+   local least = ceil_div(d.heads // d.kv_heads, 8) -- a row's query heads of one key/value head
+   local most_leaves = ceil_div(d.max_seq, LEAF)
+   local chosen
+   for tiles = class > 8 and math.max(least, 2) or least, least, -1 do
+      for stages = 3, 1, -1 do
+         local slot = 8 * tiles * (d.head_dim + 2) * 4
+         local slots = math.max(LEAVES + 4, math.min(32, PARTIALS // (BLOCKS * slot) - 2))
+         slots = math.min(slots, LEAVES + 2 + most_leaves // LEAVES) -- what the longest sequence can need
+         chosen = { tiles = tiles, slots = slots, stages = stages, most_leaves = most_leaves,
+                    shared = shared_bytes(d, class, stages, tiles, slots), partials = BLOCKS * (slots + 2) * slot // 4 }
+         if chosen.shared <= SHARED then return chosen end
+      end
+   end
+   fail("head_dim %d: the attention of %d query heads for a key/value head needs %d bytes of shared memory on a GPU, and %d "
+        .. "are there; build with --target c", d.head_dim, d.heads // d.kv_heads, chosen.shared, SHARED)
 end
 
 -- stage(d, mixer) -> the stage's fields but name and cost (cuda_stages.lua). d: the plan's dimensions.
@@ -53,11 +64,15 @@ function cuda_attention.stage(d, mixer)
    for _, class in ipairs(classes) do
       local chosen = cuda_attention.class(d, class)
       by_class[class] = chosen
-      for _, name in ipairs { "tiles", "slots", "stages" } do values[name .. "_" .. class] = chosen[name] end
       partials = math.max(partials, chosen.partials)
    end
    return {
       suffix = mixer.window > 0 and "window" or "full", template = "attention.cu", values = values, classes = classes,
+      class_values = function(class)
+         local chosen = by_class[class]
+         return { tiles = chosen.tiles, slots = chosen.slots, stages = chosen.stages, most_leaves = chosen.most_leaves,
+                  shared = chosen.shared }
+      end,
       threads = 32 * WARPS,
       shared = function(class) return by_class[class].shared end,
       grid = function() return BLOCKS end,

@@ -4,274 +4,111 @@
 /* Attention of each row over the pages of its sequence, for steps of up to 8 rows.
  *
  * The tree of every sum is that of the C kernel: leaves of LEAF positions aligned to the absolute position, each with its
- * own maximum; groups of LEAVES leaves merged in order; the groups in order. Which block computes a leaf never shows in
- * the bits, so the work is dealt evenly to however many blocks there are.
+ * own maximum; groups of LEAVES leaves merged in order; the groups in order.
  *
- *     tile      up to ROWS consecutive rows of one sequence; they share the keys and values that are loaded
- *     column    one (row, query head) pair of a tile and a key/value head: a column of the tensor core's products, whose
- *               16-row operand are keys (scores), then dimensions (values)
- *     pass      one leaf for one tile and one head. Where tree rows see different keys at equal positions, a leaf takes
- *               one pass for each row
- *
- * The passes of the step, tile by tile, head by head, are cut into equal ranges, one a block. A block folds what it can
+ * A column is one (row, query head) pair of a tile and a key/value head (attention_tiles.cuh): a column of the tensor
+ * core's products, whose 16-row operand are keys (scores), then dimensions (values). A block folds what it can of its range
  * in the tree's order and publishes the rest as partials; who arrives last at a (tile, head) adds them in order.
  */
 #include "attention.cuh"
 
 enum {
     GROUP = HEADS / KV_HEADS,
-    LEAF = 64,
-    LEAVES = 8,
+    BUCKET = 8,
+    WINDOW = 0, /* positions that a row looks back, itself included; 0: all */
     TILES = 1, /* column tiles of 8 */
     COLUMNS = 8 * TILES,
     ROWS = COLUMNS / GROUP,
-    BUCKET = 8,
     WARPS = 4,
-    THREADS = 32 * WARPS,
-    STAGES = 3,                /* leaves in flight */
-    PITCH = HEAD_DIM + 8,             /* elements from key to key in shared memory: no bank conflicts for ldmatrix */
-    LEAF_PITCH = LEAF + 8,            /* likewise of the probabilities */
-    CHUNKS = HEAD_DIM / 8,            /* of 16 bytes in a key */
-    STEPS = HEAD_DIM / 16,            /* mma in the dot product of a key */
-    DIM_TILES = (STEPS + WARPS - 1) / WARPS, /* tiles of 16 dimensions a warp gathers */
-    LEAST = 1,                  /* passes that a block takes at least: fewer are not worth a merge */
-    SLOTS = 32,                  /* partials that a block can publish of the (tile, head) it begins within */
+    THREADS = LANES * WARPS,
+    STAGES = 3, /* leaves in shared memory: one in use, the others on their way */
+    AHEAD = STAGES - 1,
+    PITCH = HEAD_DIM + 8,                    /* elements from key to key in shared memory: no bank conflicts for ldmatrix */
+    CHUNKS = HEAD_DIM / 8,                   /* of 16 bytes in a key */
+    STEPS = HEAD_DIM / 16,                   /* mma in the dot product of a key */
+    DIM_TILES = (STEPS + WARPS - 1) / WARPS, /* tiles of 16 dimensions that a warp gathers */
+    MOST_LEAVES = 2, /* of the longest sequence */
+    SLOTS = 10, /* partials that a block can publish of the (tile, head) it begins within */
     BLOCK_SLOTS = SLOTS + 2,          /* and of the one that it begins, but does not end */
     SLOT = COLUMNS * (HEAD_DIM + 2),  /* floats of one: maxima, sums, values [column][dimension] */
     LANE_DIMS = (HEAD_DIM + 31) / 32, /* dimensions of a lane when partials are merged */
     BATCH = 32,                       /* blocks whose partials are listed at a time */
+    LOADS = 8,                        /* partials that a warp loads before it adds them */
 };
+
+#include "attention_tiles.cuh"
+
+enum { LEAF_PITCH = LEAF + 8 };
+static_assert(LEAF * CHUNKS % THREADS == 0, "every thread loads as much as the others");
 
 struct shared {
     element key_value[STAGES][2][LEAF * PITCH];
-    element query[COLUMNS * PITCH];
+    element query[STAGES][COLUMNS * PITCH]; /* of the (tile, head)s whose passes are in the stages */
     element probability[COLUMNS * LEAF_PITCH];
+    struct place place[STAGES + 1];                     /* what each stage holds; one more, for those who read on */
     float maximum[WARPS][COLUMNS], sum[WARPS][COLUMNS]; /* of each warp's 16 keys */
-    int low[COLUMNS], high[COLUMNS];                    /* positions that a column sees; high < low: unused */
-    int passes[BUCKET];                                 /* of the tiles that begin at a row or before it, added up */
-    uint32_t begins[(BUCKET + 31) / 32];                /* bit r: row r begins a run of rows of one sequence */
+    int position[STAGES][COLUMNS];                      /* of each column's row; -1: unused */
     float whole_maximum[2 * TILES][THREADS], whole_sum[2 * TILES][THREADS]; /* complete groups, as `struct partial` */
     float whole[4 * DIM_TILES * TILES][THREADS];
-    int list[BATCH * BLOCK_SLOTS];                        /* partials to merge, the group's last one negated */
+    struct survey survey;
+    int list[BATCH * BLOCK_SLOTS]; /* partials to merge: slot + 1, negative for the last one of a group */
     int listed, last;
 };
+static_assert(sizeof(struct shared) <= 66092, "the plan counts the shared memory");
 
-/* ---- What there is to do: the same in every block, from the rows alone ---- */
+/* ---- Keys, values and queries to shared memory ---- */
 
-struct tile {
-    int row, rows;             /* first row, rows */
-    int first_leaf;            /* leaf of the lowest position that any of its rows sees */
-    int together;              /* leaves in which all rows see the same keys */
-    int passes;                /* of one head */
-    int before;                /* passes of one head of the tiles before it */
-    int position;              /* of the last row: the highest */
-    int stored;                /* positions below this were in the pages before this step */
-};
-
-/* First row of the run to which `row` belongs, and of the run after it. */
-static __device__ int run_begin(const struct shared *shared, int row)
+/* Where in the page table a leaf's page is, if a leaf lies in one. */
+INLINE int page_of(const struct cuda_step &step, const struct place &place)
 {
-    int word = row / 32;
-    uint32_t bits = shared->begins[word] & (0xffffffffu >> (31 - row % 32));
-    while (!bits)
-        bits = shared->begins[--word];
-    return word * 32 + 31 - __clz((int)bits);
+    return PAGE >= LEAF && place.pass < place.tile.together
+               ? step.pages[place.tile.table + leaf_of(place.tile, place.pass) * LEAF / PAGE]
+               : 0;
 }
 
-static __device__ int run_end(const struct shared *shared, int row, int rows)
+/* Starts the loads of one pass; positions that nobody sees become zero. page: page_of the place. */
+INLINE void load_pass(struct shared *shared, const struct cuda_step &step, const struct place &place, int page, int layer,
+                      int stage)
 {
-    int word = row / 32, words = (rows + 31) / 32;
-    uint32_t bits = shared->begins[word] & (0xfffffffeu << row % 32);
-    while (!bits) {
-        if (++word == words)
-            return rows;
-        bits = shared->begins[word];
-    }
-    return word * 32 + __ffs((int)bits) - 1;
-}
+    int base = leaf_of(place.tile, place.pass) * LEAF, thread = (int)threadIdx.x;
+    element(*to)[LEAF * PITCH] = shared->key_value[stage];
 
-/* The tile that begins at `row`; passes = 0 when none does. */
-static __device__ struct tile tile_at(const struct shared *shared, const struct cuda_step &step, int row, int rows)
-{
-    struct tile tile = {row, 0, 0, 0, 0, 0, 0, 0};
-    int begin = run_begin(shared, row);
-    if ((row - begin) % ROWS != 0)
-        return tile;
-    tile.rows = minimum(ROWS, run_end(shared, row, rows) - row);
-    int tree = 0x7fffffff; /* from here on the rows' keys differ */
-    for (int r = row; r < row + tile.rows; r++) {
-        struct cuda_row here = step.row[r];
-        tile.position = here.position;
-        if (here.shared <= here.position)
-            tree = minimum(tree, here.shared);
-    }
-    int leaves = tile.position / LEAF + 1 - tile.first_leaf;
-    tile.together = minimum(leaves, maximum(0, tree / LEAF - tile.first_leaf));
-    tile.passes = tile.together + (leaves - tile.together) * tile.rows;
-    tile.before = row > 0 ? shared->passes[row - 1] : 0;
-    tile.stored = step.row[begin].parent < 0 ? step.row[begin].position : 0;
-    return tile;
-}
-
-/* Fills begins and passes. Every thread calls it; ends with a barrier. */
-static __device__ void survey(struct shared *shared, const struct cuda_step &step, int rows)
-{
-    int thread = (int)threadIdx.x, lane = thread % 32;
-    for (int base = 0; base < rows; base += THREADS) {
-        int r = base + thread;
-        int begins = r < rows && (r == 0 || step.row[r].sequence != step.row[r - 1].sequence);
-        uint32_t bits = __ballot_sync(0xffffffffu, begins);
-        if (lane == 0 && r < BUCKET)
-            shared->begins[r / 32] = bits;
-    }
-    __syncthreads();
-    for (int r = thread; r < rows; r += THREADS)
-        shared->passes[r] = tile_at(shared, step, r, rows).passes;
-    __syncthreads();
-    if (thread < 32) {
-        int share = (rows + 31) / 32, sum = 0;
-        for (int r = lane * share; r < minimum(rows, (lane + 1) * share); r++)
-            sum += shared->passes[r];
-        int before = sum;
-        for (int distance = 1; distance < 32; distance *= 2) {
-            int other = __shfl_up_sync(0xffffffffu, before, distance);
-            before += lane >= distance ? other : 0;
-        }
-        before -= sum;
-        for (int r = lane * share; r < minimum(rows, (lane + 1) * share); r++)
-            shared->passes[r] = before += shared->passes[r];
-    }
-    __syncthreads();
-}
-
-/* A place in the order of all passes. */
-struct place {
-    struct tile tile;
-    int head;
-    int pass; /* within the tile and head */
-};
-
-static __device__ struct place place_of(const struct shared *shared, const struct cuda_step &step, int rows, int item)
-{
-    int low = 0, high = rows - 1; /* the first row whose tile reaches beyond the item */
-    while (low < high) {
-        int middle = (low + high) / 2;
-        if (shared->passes[middle] * KV_HEADS > item)
-            high = middle;
-        else
-            low = middle + 1;
-    }
-    struct place place;
-    place.tile = tile_at(shared, step, low, rows);
-    int within = item - place.tile.before * KV_HEADS;
-    place.head = within / place.tile.passes;
-    place.pass = within % place.tile.passes;
-    return place;
-}
-
-static __device__ void advance(struct place *place, const struct shared *shared, const struct cuda_step &step, int rows)
-{
-    if (++place->pass < place->tile.passes)
-        return;
-    place->pass = 0;
-    if (++place->head < KV_HEADS)
-        return;
-    place->head = 0;
-    int next = place->tile.row + place->tile.rows;
-    if (next < rows)
-        place->tile = tile_at(shared, step, next, rows);
-}
-
-/* The first item from `item` on that begins a (tile, head). */
-static __device__ int whole_item(const struct shared *shared, const struct cuda_step &step, int rows, int item, int total)
-{
-    if (item >= total)
-        return total;
-    struct place place = place_of(shared, step, rows, item);
-    return place.pass == 0 ? item : item + place.tile.passes - place.pass;
-}
-
-static __device__ int leaf_of(const struct tile *tile, int pass)
-{
-    return tile->first_leaf +
-           (pass < tile->together ? pass : tile->together + (pass - tile->together) / tile->rows);
-}
-
-/* The row of the tile whose keys a pass takes; -1: all rows have the same. */
-static __device__ int row_of(const struct tile *tile, int pass)
-{
-    return pass < tile->together ? -1 : (pass - tile->together) % tile->rows;
-}
-
-/* First pass of a leaf of the tile. */
-static __device__ int pass_of(const struct tile *tile, int leaf)
-{
-    int n = leaf - tile->first_leaf;
-    return n < tile->together ? n : tile->together + (n - tile->together) * tile->rows;
-}
-
-/* A block that has the passes [from, to) of a (tile, head), but not all of them, publishes its partials at these cuts.
-   Returns the one after `pass`. A fold from the left may go on from the very first pass, or from a group's first; what
-   begins inside a group has to wait for the leaves before it, so it goes leaf by leaf. */
-static __device__ int next_cut(const struct tile *tile, int from, int to, int pass)
-{
-    int leaf = leaf_of(tile, pass);
-    if (from == 0 && pass == 0) {
-        int group = leaf_of(tile, to) / LEAVES * LEAVES; /* of the first leaf that is not complete */
-        int whole = group > tile->first_leaf ? minimum(to, pass_of(tile, group)) : 0;
-        return whole > 0 ? whole : to;
-    }
-    int first_of_group = pass == pass_of(tile, leaf) && (leaf % LEAVES == 0 || pass == 0);
-    int end = first_of_group ? (leaf / LEAVES + 1) * LEAVES : leaf + 1;
-    return minimum(to, pass_of(tile, end));
-}
-
-/* ---- Keys and values to shared memory ---- */
-
-/* Starts the loads of one pass; positions that nobody sees become zero. */
-static __device__ void load_pass(struct shared *shared, const struct cuda_step &step, const struct place *place, int layer,
-                                 int stage)
-{
-    const struct tile *tile = &place->tile;
-    int one = row_of(tile, place->pass);
-    struct cuda_row row = step.row[tile->row + (one < 0 ? tile->rows - 1 : one)];
-    int base = leaf_of(tile, place->pass) * LEAF;
-    const int32_t *table = step.pages + (int64_t)row.sequence * step.table;
-    int page = PAGE >= LEAF && base < row.shared ? table[base / PAGE] : 0; /* the whole leaf lies in one */
+    if (PAGE >= LEAF && place.pass < place.tile.together) { /* one piece of memory */
+        const element *from = state_slot(step, page * PAGE + base % PAGE, layer, place.head) + thread * 8;
+        int keys = place.tile.last - base;
 #pragma unroll
-    for (int i = 0; i < (LEAF * CHUNKS + THREADS - 1) / THREADS; i++) {
-        int chunk = i * THREADS + (int)threadIdx.x;
-        int key = chunk / CHUNKS, place_in_key = chunk % CHUNKS * 8;
-        int position = base + key;
-        if (key >= LEAF)
-            break;
-        int exists = position <= row.position;
-        int slot = 0;
-        if (exists)
-            slot = PAGE >= LEAF && position < row.shared ? page * PAGE + position % PAGE : slot_of(step, row, position);
-        const element *from = state_slot(step, slot, layer, place->head) + place_in_key;
-        copy_async_or_zero(&shared->key_value[stage][0][key * PITCH + place_in_key], from, exists);
-        copy_async_or_zero(&shared->key_value[stage][1][key * PITCH + place_in_key], from + VALUE_OFFSET, exists);
+        for (int i = 0; i < LEAF * CHUNKS / THREADS; i++) {
+            int chunk = i * THREADS + thread, at = chunk / CHUNKS * PITCH + chunk % CHUNKS * 8;
+            bool exists = chunk / CHUNKS <= keys;
+            copy_async_or_zero(&to[0][at], from + i * THREADS * 8, exists);
+            copy_async_or_zero(&to[1][at], from + i * THREADS * 8 + VALUE_OFFSET, exists);
+        }
+        return;
+    }
+    int one = row_of(place.tile, place.pass);
+    struct cuda_row row = step.row[place.tile.row + (one < 0 ? place.tile.rows - 1 : one)];
+#pragma unroll 1
+    for (int chunk = thread; chunk < LEAF * CHUNKS; chunk += THREADS) {
+        int key = chunk / CHUNKS, within = chunk % CHUNKS * 8, position = base + key;
+        bool exists = position <= row.position;
+        const element *from = state_slot(step, exists ? slot_of(step, row, position) : 0, layer, place.head) + within;
+        copy_async_or_zero(&to[0][key * PITCH + within], from, exists);
+        copy_async_or_zero(&to[1][key * PITCH + within], from + VALUE_OFFSET, exists);
     }
 }
 
-/* The tile's queries, and what each of its columns sees. */
-static __device__ void load_queries(struct shared *shared, const struct cuda_step &step, const struct place *place)
+/* Starts the loads of a tile's queries for a head. */
+INLINE void load_queries(struct shared *shared, const struct cuda_step &step, const struct place &place, int buffer)
 {
     const struct activations *a = activations(step);
-    const struct tile *tile = &place->tile;
+#pragma unroll 1
     for (int chunk = (int)threadIdx.x; chunk < COLUMNS * CHUNKS; chunk += THREADS) {
-        int column = chunk / CHUNKS, at = chunk % CHUNKS * 8, r = column / GROUP;
-        uint4 value = {0, 0, 0, 0};
-        if (r < tile->rows)
-            value = *(const uint4 *)&a->query[tile->row + r][(place->head * GROUP + column % GROUP) * HEAD_DIM + at];
-        *(uint4 *)&shared->query[column * PITCH + at] = value;
-    }
-    for (int column = (int)threadIdx.x; column < COLUMNS; column += THREADS) {
-        int r = column / GROUP, used = r < tile->rows;
-        int position = used ? step.row[tile->row + r].position : -1;
-        shared->high[column] = position;
-        shared->low[column] = 0;
+        int column = chunk / CHUNKS, within = chunk % CHUNKS * 8, r = column / GROUP;
+        bool exists = r < place.tile.rows;
+        const element *from = a->query[exists ? place.tile.row + r : 0] + (place.head * GROUP + column % GROUP) * HEAD_DIM;
+        copy_async_or_zero(&shared->query[buffer][column * PITCH + within], from + within, exists);
+        if (within == 0)
+            shared->position[buffer][column] = exists ? step.row[place.tile.row + r].position : -1;
     }
 }
 
@@ -397,7 +234,7 @@ static __device__ void read_whole(const struct shared *shared, struct partial *o
 }
 
 /* Scores of the leaf's keys, 16 a warp; then their probabilities for all warps, and the leaf's maxima and sums. */
-static __device__ void attend_scores(struct shared *shared, const struct place *place, int stage, int tiles,
+static __device__ void attend_scores(struct shared *shared, const struct place &place, int stage, int buffer, int tiles,
                                      struct partial *leaf)
 {
     int warp = (int)threadIdx.x / 32, lane = (int)threadIdx.x % 32, g = lane / 4, p = lane % 4;
@@ -415,13 +252,13 @@ static __device__ void attend_scores(struct shared *shared, const struct place *
         for (int n = 0; n < TILES; n++) {
             if (n >= tiles)
                 break;
-            uint2 b = load_two_matrices(&shared->query[(8 * n + lane % 8) * PITCH + 16 * k + lane / 8 % 2 * 8]);
+            uint2 b = load_two_matrices(&shared->query[buffer][(8 * n + lane % 8) * PITCH + 16 * k + lane / 8 % 2 * 8]);
             multiply_add(score[n], a, b);
         }
     }
 
-    int one = row_of(&place->tile, place->pass);
-    int position = leaf_of(&place->tile, place->pass) * LEAF + warp * 16 + g;
+    int one = row_of(place.tile, place.pass);
+    int position = leaf_of(place.tile, place.pass) * LEAF + warp * 16 + g;
 #pragma unroll
     for (int n = 0; n < TILES; n++) {
         if (n >= tiles)
@@ -429,9 +266,8 @@ static __device__ void attend_scores(struct shared *shared, const struct place *
 #pragma unroll
         for (int j = 0; j < 2; j++) {
             int column = 8 * n + 2 * p + j;
-            int low = shared->low[column], high = shared->high[column];
-            if (one >= 0 && column / GROUP != one)
-                high = -1;
+            int high = one >= 0 && column / GROUP != one ? -1 : shared->position[buffer][column];
+            int low = WINDOW > 0 ? high - WINDOW + 1 : 0;
 #pragma unroll
             for (int i = j; i < 4; i += 2) {
                 int here = position + i / 2 * 8;
@@ -527,7 +363,7 @@ static __device__ void store_output(const struct cuda_step &step, int row, int h
 }
 
 /* What a block has computed alone. */
-static __device__ void finish(const struct cuda_step &step, const struct place *place, const struct partial *whole)
+static __device__ void finish(const struct cuda_step &step, const struct place &place, const struct partial *whole)
 {
     int warp = (int)threadIdx.x / 32, lane = (int)threadIdx.x % 32, g = lane / 4, p = lane % 4;
 #pragma unroll
@@ -537,15 +373,10 @@ static __device__ void finish(const struct cuda_step &step, const struct place *
 #pragma unroll
             for (int i = 0; i < 4; i++) {
                 int column = 8 * n + 2 * p + i % 2, row = column / GROUP, tile = warp + m * WARPS;
-                if (row < place->tile.rows && tile < STEPS)
-                    store_output(step, place->tile.row + row, place->head * GROUP + column % GROUP,
+                if (row < place.tile.rows && tile < STEPS)
+                    store_output(step, place.tile.row + row, place.head * GROUP + column % GROUP,
                                  16 * tile + g + i / 2 * 8, __fdiv_rn(whole->value[m][n][i], whole->sum[n][i % 2]));
             }
-}
-
-static __device__ float *partial_slot(const struct cuda_step &step, int block, int number)
-{
-    return activations(step)->attention_partials + (int64_t)(block * BLOCK_SLOTS + number) * SLOT;
 }
 
 static __device__ void publish(float *slot, const struct partial *partial, int tiles)
@@ -571,149 +402,148 @@ static __device__ void publish(float *slot, const struct partial *partial, int t
     }
 }
 
-/* How the passes are dealt: block b has [begin(b), begin(b + 1)), the first `longer` blocks one more than the others. */
-struct deal {
-    int each, longer;
-};
+/* ---- Partials of several blocks ---- */
 
-static __device__ int deal_begin(struct deal deal, int block)
+/* Lists the partials of up to BATCH blocks from first_block on for this (tile, head), in order. By warp 0. */
+INLINE void list_partials(struct shared *shared, const struct place &place, struct deal deal, int base, int first_block)
 {
-    return block * deal.each + minimum(block, deal.longer);
-}
-
-static __device__ int deal_block(struct deal deal, int item)
-{
-    int edge = deal.longer * (deal.each + 1);
-    return item < edge ? item / (deal.each + 1) : deal.longer + (item - edge) / maximum(deal.each, 1);
-}
-
-/* A place in a block's own slots: those of the (tile, head) that its range begins with come first. */
-static __device__ int first_slot(int from)
-{
-    return from > 0 ? 0 : SLOTS;
-}
-
-/* Lists the partials of the blocks [first_block, first_block + BATCH) for this (tile, head), in order. By warp 0. */
-static __device__ void list_partials(struct shared *shared, const struct place *place, struct deal deal, int first_block,
-                                     int last_block)
-{
-    const struct tile *tile = &place->tile;
+    const struct tile &tile = place.tile;
     int lane = (int)threadIdx.x, block = first_block + lane;
-    int base = tile->before * KV_HEADS + place->head * tile->passes; /* item of pass 0 */
-    int from = maximum(0, deal_begin(deal, block) - base);
-    int to = minimum(tile->passes, deal_begin(deal, block + 1) - base);
-    int count = 0;
-    if (block <= last_block)
-        for (int pass = from; pass < to; pass = next_cut(tile, from, to, pass))
-            count++;
-    int end = count;
-    for (int distance = 1; distance < 32; distance *= 2) {
-        int other = __shfl_up_sync(0xffffffffu, end, distance);
-        end += lane >= distance ? other : 0;
-    }
-    if (lane == 31)
-        shared->listed = end;
-    int number = first_slot(from);
-    if (block <= last_block)
-        for (int pass = from, at = end - count; pass < to; at++, number++) {
+    int from = maximum(0, deal_begin(deal, block) - base), to = minimum(tile.passes, deal_begin(deal, block + 1) - base);
+    int slot = block * BLOCK_SLOTS + (from > 0 ? 0 : SLOTS) + 1, end = 0;
+#pragma unroll 1
+    for (int store = 0; store < 2; store++) { /* first counted, then stored */
+        int count = 0, begin = end;
+        for (int pass = from; pass < to; count++) {
             pass = next_cut(tile, from, to, pass);
-            int group_ends = pass == tile->passes ||
-                             (leaf_of(tile, pass) % LEAVES == 0 && pass == pass_of(tile, leaf_of(tile, pass)));
-            int slot = block * BLOCK_SLOTS + number + 1;
-            shared->list[at] = group_ends ? -slot : slot;
+            if (store)
+                shared->list[begin + count] = group_ends(tile, pass) ? -(slot + count) : slot + count;
         }
+        if (store)
+            break;
+        end = count;
+        for (int distance = 1; distance < LANES; distance *= 2) {
+            int other = __shfl_up_sync(0xffffffffu, end, distance);
+            end += lane >= distance ? other : 0;
+        }
+        if (lane == LANES - 1)
+            shared->listed = end;
+        end -= count;
+    }
 }
 
-/* Adds the partials of a (tile, head) in order and writes the result. A warp takes whole columns; the maxima are known
-   at once, so each lane works out one partial's weights, and only the values go one after the other. */
-static __device__ void merge_partials(struct shared *shared, const struct cuda_step &step, const struct place *place,
-                                      struct deal deal, int columns)
+/* Adds the partials of a (tile, head) in order and writes the result. A warp takes whole columns. All maxima are known, so
+   the weights of up to 32 partials are worked out side by side, a lane each; then the values go one after the other. */
+static __device__ void merge_partials(struct shared *shared, const struct cuda_step &step, const struct place &place,
+                                      struct deal deal)
 {
-    const struct tile *tile = &place->tile;
-    int warp = (int)threadIdx.x / 32, lane = (int)threadIdx.x % 32;
-    int base = tile->before * KV_HEADS + place->head * tile->passes;
-    int first_block = deal_block(deal, base), last_block = deal_block(deal, base + tile->passes - 1);
+    const struct tile &tile = place.tile;
+    const float *partials = activations(step)->attention_partials;
+    int warp = (int)threadIdx.x / LANES, lane = (int)threadIdx.x % LANES, columns = tile.rows * GROUP;
+    int base = first_item(&shared->survey, tile.row) + place.head * tile.passes;
+    int first_block = deal_block(deal, base), last_block = deal_block(deal, base + tile.passes - 1);
+    bool listed_once = last_block - first_block < BATCH;
 
+#pragma unroll 1
     for (int column = warp; column < (columns + WARPS - 1) / WARPS * WARPS; column += WARPS) {
-        float group_maximum = NOTHING, group_sum = 0.0f, group[LANE_DIMS] = {0.0f};
-        float whole_maximum = NOTHING, whole_sum = 0.0f, whole[LANE_DIMS] = {0.0f};
+        float group_top = NOTHING, group_sum = 0.0f, group[LANE_DIMS] = {0.0f};
+        float whole_top = NOTHING, whole_sum = 0.0f, whole[LANE_DIMS] = {0.0f};
+#pragma unroll 1
         for (int block = first_block; block <= last_block; block += BATCH) {
-            if (column == warp || last_block - first_block >= BATCH) {
+            if (column == warp || !listed_once) {
                 __syncthreads();
                 if (warp == 0)
-                    list_partials(shared, place, deal, block, last_block);
+                    list_partials(shared, place, deal, base, block);
                 __syncthreads();
             }
-            int listed = shared->listed;
-            for (int start = 0; start < listed; start += 32) {
-                /* Each lane: one partial's maximum and sum, and the maximum of its group up to it. */
-                int entry = start + lane < listed ? shared->list[start + lane] : 0;
-                const float *slot = activations(step)->attention_partials +
-                                    (int64_t)((entry < 0 ? -entry : entry) - 1) * SLOT;
+#pragma unroll 1
+            for (int start = 0; start < shared->listed; start += LANES) {
+                int here = minimum(LANES, shared->listed - start);
+                int entry = lane < here ? shared->list[start + lane] : 0;
+                const float *slot = partials + (size_t)((entry < 0 ? -entry : entry) - 1) * SLOT;
                 float top = entry ? load_fresh(slot + column) : NOTHING;
                 float sum = entry ? load_fresh(slot + COLUMNS + column) : 0.0f;
+
+                /* The maximum of the group up to each partial, and of the groups before. */
                 uint32_t ends = __ballot_sync(0xffffffffu, entry < 0);
                 int begin = 32 - __clz((int)(ends & ((1u << lane) - 1))); /* lane of the group's first partial here */
-                float reach = top;
-                for (int distance = 1; distance < 32; distance *= 2) {
+                float reach = begin == 0 ? fmaxf(top, group_top) : top;
+#pragma unroll
+                for (int distance = 1; distance < LANES; distance *= 2) {
                     float other = __shfl_up_sync(0xffffffffu, reach, distance);
                     if (lane - distance >= begin)
                         reach = fmaxf(reach, other);
                 }
-                if (begin == 0)
-                    reach = fmaxf(reach, group_maximum);
-                float before = __shfl_up_sync(0xffffffffu, reach, 1);
-                before = lane == 0 ? group_maximum : lane == begin ? NOTHING : before;
-                float into_weight, from_weight;
-                weigh(before, top, &into_weight, &from_weight);
+                float groups = entry < 0 ? reach : NOTHING;
+#pragma unroll
+                for (int distance = 1; distance < LANES; distance *= 2)
+                    groups = fmaxf(groups, __shfl_up_sync(0xffffffffu, groups, distance)); /* (its own below lane 0) */
+                groups = fmaxf(groups, whole_top);
+                float before = __shfl_up_sync(0xffffffffu, reach, 1), groups_before = __shfl_up_sync(0xffffffffu, groups, 1);
+                before = lane == 0 ? group_top : lane == begin ? NOTHING : before;
+                groups_before = lane == 0 ? whole_top : groups_before;
+                float into, from, group_into, group_from;
+                weigh(before, top, &into, &from);
+                weigh(groups_before, reach, &group_into, &group_from);
 
-                int here = minimum(32, listed - start);
-#pragma unroll 4
-                for (int i = 0; i < here; i++) {
-                    int number = __shfl_sync(0xffffffffu, entry, i);
-                    float into = __shfl_sync(0xffffffffu, into_weight, i);
-                    float from = __shfl_sync(0xffffffffu, from_weight, i);
-                    const float *values = activations(step)->attention_partials +
-                                          (int64_t)((number < 0 ? -number : number) - 1) * SLOT + 2 * COLUMNS +
-                                          column * HEAD_DIM;
-                    group_sum = blend(group_sum, into, __shfl_sync(0xffffffffu, sum, i), from);
+#pragma unroll 1
+                for (int first = 0; first < here; first += LOADS) {
+                    float value[LOADS][LANE_DIMS];
 #pragma unroll
-                    for (int d = 0; d < LANE_DIMS; d++)
-                        if (HEAD_DIM % 32 == 0 || lane + 32 * d < HEAD_DIM)
-                            group[d] = blend(group[d], into, load_fresh(values + lane + 32 * d), from);
-                    group_maximum = __shfl_sync(0xffffffffu, reach, i);
-                    if (number < 0) {
-                        weigh(whole_maximum, group_maximum, &into, &from);
-                        whole_maximum = fmaxf(whole_maximum, group_maximum);
-                        whole_sum = blend(whole_sum, into, group_sum, from);
+                    for (int i = 0; i < LOADS; i++) { /* all on their way before the first is used */
+                        int number = __shfl_sync(0xffffffffu, entry, (first + i) % LANES);
+                        const float *from_slot = partials + (size_t)((number < 0 ? -number : number) - 1) * SLOT +
+                                                 2 * COLUMNS + column * HEAD_DIM + lane;
 #pragma unroll
-                        for (int d = 0; d < LANE_DIMS; d++) {
-                            whole[d] = blend(whole[d], into, group[d], from);
-                            group[d] = 0.0f;
+                        for (int d = 0; d < LANE_DIMS; d++)
+                            value[i][d] = first + i < here && (HEAD_DIM % 32 == 0 || lane + 32 * d < HEAD_DIM)
+                                              ? load_fresh(from_slot + 32 * d)
+                                              : 0.0f;
+                    }
+#pragma unroll
+                    for (int i = 0; i < LOADS; i++) {
+                        int at = (first + i) % LANES;
+                        float a = __shfl_sync(0xffffffffu, into, at), b = __shfl_sync(0xffffffffu, from, at);
+                        float c = __shfl_sync(0xffffffffu, group_into, at), e = __shfl_sync(0xffffffffu, group_from, at);
+                        float added = __shfl_sync(0xffffffffu, sum, at);
+                        if (first + i >= here)
+                            continue;
+                        group_sum = blend(group_sum, a, added, b);
+#pragma unroll
+                        for (int d = 0; d < LANE_DIMS; d++)
+                            group[d] = blend(group[d], a, value[i][d], b);
+                        if (ends >> at & 1) {
+                            whole_sum = blend(whole_sum, c, group_sum, e);
+                            group_sum = 0.0f;
+#pragma unroll
+                            for (int d = 0; d < LANE_DIMS; d++) {
+                                whole[d] = blend(whole[d], c, group[d], e);
+                                group[d] = 0.0f;
+                            }
                         }
-                        group_maximum = NOTHING;
-                        group_sum = 0.0f;
                     }
                 }
+                group_top = ends >> (here - 1) & 1 ? NOTHING : __shfl_sync(0xffffffffu, reach, here - 1);
+                whole_top = __shfl_sync(0xffffffffu, groups, LANES - 1);
             }
         }
         if (column < columns)
 #pragma unroll
             for (int d = 0; d < LANE_DIMS; d++)
                 if (HEAD_DIM % 32 == 0 || lane + 32 * d < HEAD_DIM)
-                    store_output(step, tile->row + column / GROUP, place->head * GROUP + column % GROUP, lane + 32 * d,
+                    store_output(step, tile.row + column / GROUP, place.head * GROUP + column % GROUP, lane + 32 * d,
                                  __fdiv_rn(whole[d], whole_sum));
     }
 }
 
 /* Tells that `done` passes of a (tile, head) are published; true for who is the last, in all threads. */
-static __device__ int arrive(struct shared *shared, const struct cuda_step &step, const struct place *place, int done)
+INLINE bool arrive(struct shared *shared, const struct cuda_step &step, const struct place &place, int done)
 {
-    int *arrivals = &activations(step)->attention_arrivals[place->tile.row * KV_HEADS + place->head];
+    int *arrivals = &activations(step)->attention_arrivals[place.tile.row * KV_HEADS + place.head];
     __threadfence();
     __syncthreads();
     if (threadIdx.x == 0) {
-        shared->last = atomicAdd(arrivals, done) + done == place->tile.passes;
+        shared->last = atomicAdd(arrivals, done) + done == place.tile.passes;
         if (shared->last)
             *arrivals = 0; /* for the next layer */
         __threadfence();
@@ -731,92 +561,106 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2)
     let_next_start();
 
     int rows = minimum(step.counts->rows, BUCKET);
-    survey(shared, step, rows);
-    int total = shared->passes[rows - 1] * KV_HEADS, blocks = minimum((int)gridDim.x, (total + LEAST - 1) / LEAST);
+    look_around(&shared->survey, step, rows);
+    int total = shared->survey.passes[rows - 1] * KV_HEADS, blocks = minimum((int)gridDim.x, total);
     int block = (int)blockIdx.x;
-    struct deal deal = {total / blocks, total % blocks};
     if (block >= blocks)
-        return; /* (the end of a block that never waited is fine: nothing of it is visible) */
+        return;
+    struct deal deal = {total / blocks, total % blocks};
     int item = deal_begin(deal, block), end = deal_begin(deal, block + 1);
-    if (LEAVES + 2 + deal.each / LEAVES > SLOTS) {
-        /* So much work that there would be too many partials: a (tile, head) stays whole. */
-        item = whole_item(shared, step, rows, item, total);
-        end = whole_item(shared, step, rows, end, total);
-        if (item == end)
+    if (most_partials(deal) > SLOTS) { /* so much work that no (tile, head) needs several blocks */
+        item = whole_item(&shared->survey, rows, item, total);
+        end = whole_item(&shared->survey, rows, end, total);
+        if (item >= end)
             return;
     }
 
-    /* Fill the ring. What was in the pages before this step need not wait for the stage before this one. */
-    struct place next = place_of(shared, step, rows, item);
-    int waited = 0;
-    for (int s = 0; s < STAGES; s++) {
-        if (item + s < end) {
-            if (!waited && (leaf_of(&next.tile, next.pass) + 1) * LEAF > next.tile.stored) {
+    /* The loads run AHEAD of the work. What was in the pages before this step need not wait for the kernel before. */
+    struct place next; /* to load */
+    next.tile = tile_at(&shared->survey, step, row_of_item(&shared->survey, rows, item), rows);
+    next.head = (item - first_item(&shared->survey, next.tile.row)) / next.tile.passes;
+    next.pass = (item - first_item(&shared->survey, next.tile.row)) % next.tile.passes;
+    int page = page_of(step, next);
+    bool waited = false;
+    struct partial group, leaf;
+    int from = 0, to = 0, cut = 0, slot = 0, tiles = 0; /* of the (tile, head) at work */
+    int loaded = 0, begun = 0, buffer = 0;              /* (tile, head)s whose queries are loaded, that were begun */
+    bool alone = false, fresh = true;
+#pragma unroll 1
+    for (int now = item - AHEAD; now < end; now++) {
+        int coming = now + AHEAD;
+        if (AHEAD > 0)
+            copies_wait<(AHEAD > 0 ? AHEAD - 1 : 0)>();
+        __syncthreads(); /* the stage of the pass before is free, that of this one full */
+        if (coming < end) {
+            bool begins = coming == item || next.pass == 0;
+            if (!waited && (leaf_of(next.tile, next.pass) + 1) * LEAF > next.tile.stored) {
                 wait_for_previous();
-                waited = 1;
+                waited = true;
             }
-            load_pass(shared, step, &next, index, s);
-            advance(&next, shared, step, rows);
+            load_pass(shared, step, next, page, index, coming % STAGES);
+            if (begins) {
+                if (!waited)
+                    wait_for_previous();
+                waited = true;
+                load_queries(shared, step, next, loaded++ % STAGES);
+            }
+            if (threadIdx.x == 0)
+                shared->place[coming % (STAGES + 1)] = next;
         }
         copies_commit();
-    }
-    if (!waited)
-        wait_for_previous();
+        if (coming + 1 < end) { /* one place further; its page is looked up in good time */
+            if (++next.pass == next.tile.passes) {
+                next.pass = 0;
+                if (++next.head == KV_HEADS) {
+                    next.head = 0;
+                    next.tile = tile_at(&shared->survey, step, next.tile.row + next.tile.rows, rows);
+                }
+            }
+            page = page_of(step, next);
+        }
+        if (now < item)
+            continue;
+        if (AHEAD == 0) {
+            copies_wait<0>();
+            __syncthreads();
+        }
 
-    struct place place = place_of(shared, step, rows, item);
-    struct partial group, leaf;
-    int from = place.pass, to = 0, cut = 0, published = 0, tiles = 0, alone = 0;
-    for (int stage = 0, fresh = 1; item < end; item++, stage = stage + 1 == STAGES ? 0 : stage + 1) {
-        const struct tile *tile = &place.tile;
+        const struct place &place = shared->place[now % (STAGES + 1)];
+        int pass = place.pass, passes = place.tile.passes;
         if (fresh) {
-            from = place.pass;
-            to = minimum(tile->passes, from + end - item);
-            alone = from == 0 && to == tile->passes;
-            cut = alone ? to : next_cut(tile, from, to, from);
-            published = first_slot(from);
-            tiles = (tile->rows * GROUP + 7) / 8;
-            load_queries(shared, step, &place);
+            from = pass;
+            to = minimum(passes, from + end - now);
+            alone = from == 0 && to == passes;
+            slot = block * BLOCK_SLOTS + (from > 0 ? 0 : SLOTS);
+            tiles = (place.tile.rows * GROUP + 7) / 8;
+            buffer = begun++ % STAGES;
             clear_whole(shared);
             clear(&group);
-            fresh = 0;
         }
-        copies_wait<STAGES - 1>();
-        __syncthreads();
-        attend_scores(shared, &place, stage, tiles, &leaf);
-        attend_values(shared, stage, tiles, &leaf);
-        __syncthreads();
-        if (item + STAGES < end) {
-            load_pass(shared, step, &next, index, stage);
-            advance(&next, shared, step, rows);
-        }
-        copies_commit();
-
+        if (fresh || pass == cut)
+            cut = alone ? to : next_cut(place.tile, from, to, pass);
+        attend_scores(shared, place, now % STAGES, buffer, tiles, &leaf);
+        attend_values(shared, now % STAGES, tiles, &leaf);
         merge(&group, &leaf, tiles);
-        int after = place.pass + 1;
-        int group_ends = after == tile->passes ||
-                         (leaf_of(tile, after) % LEAVES == 0 && after == pass_of(tile, leaf_of(tile, after)));
-        if (group_ends && (alone || (from == 0 && cut > after))) {
+
+        pass++;
+        bool first_cut = from == 0 && slot == block * BLOCK_SLOTS + SLOTS; /* groups from the very first one on */
+        if (first_cut && group_ends(place.tile, pass))
             merge_group(shared, &group, tiles);
+        fresh = pass == to;
+        if (pass != cut)
+            continue;
+        if (alone || (first_cut && group_ends(place.tile, pass)))
+            read_whole(shared, &group);
+        if (alone) {
+            finish(step, place, &group);
+            continue;
         }
-        if (after == cut && !alone) {
-            if (from == 0 && published == SLOTS && group_ends) {
-                merge_group(shared, &group, tiles); /* all groups from the very first one */
-                read_whole(shared, &group);
-            }
-            publish(partial_slot(step, block, published++), &group, tiles);
-            clear(&group);
-            if (after < to)
-                cut = next_cut(tile, from, to, after);
-        }
-        if (after == to) {
-            if (alone) {
-                read_whole(shared, &group);
-                finish(step, &place, &group);
-            } else if (arrive(shared, step, &place, to - from)) {
-                merge_partials(shared, step, &place, deal, tile->rows * GROUP);
-            }
-            fresh = 1;
-        }
-        advance(&place, shared, step, rows);
+        publish(activations(step)->attention_partials + (size_t)slot * SLOT, &group, tiles);
+        slot++;
+        clear(&group);
+        if (fresh && arrive(shared, step, place, to - from))
+            merge_partials(shared, step, place, deal);
     }
 }

@@ -57,7 +57,7 @@ struct activations {
     float sine[PADDED_ROWS][HEAD_DIM / 2] ALIGNED;                           /* of each row's position */
     float qkv[PADDED_ROWS][QKV] ALIGNED;                                     /* before norm and rope */
     int attention_arrivals[PADDED_ROWS * KV_HEADS] ALIGNED;                  /* passes done of a (tile, head); zero between stages */
-    float attention_partials[4739328] ALIGNED;                               /* of (tile, head)s that several blocks share */
+    float attention_partials[1672704] ALIGNED;                               /* of (tile, head)s that several blocks share */
 };
 
 /* Where one layer's weights lie, in bytes from step.weights. Matrices are tiles of fragments (docs/cuda.md). */
