@@ -14,7 +14,7 @@ struct cuda_load {
     const struct model *model;
     const struct package *package; /* whose payload is read; with random weights nothing of it is */
     bool verify;                   /* compare the payload's hash, computed on the way */
-    uint64_t weights_bytes; /* sections at offsets from here on are left out */
+    uint64_t weights_bytes;        /* sections at offsets from here on are left out */
     CUdeviceptr weights;           /* [cuda.weights_bytes] zeroed by the load */
     CUdeviceptr staging;           /* [cuda_load_staging] contents are lost */
     void (*progress)(void *context, const char *what, uint64_t done, uint64_t total); /* may be NULL */

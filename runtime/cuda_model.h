@@ -85,8 +85,8 @@ struct cuda_model {
     const struct cuda_section *sections;
     int32_t section_count;
     uint64_t weights_bytes, arena_bytes;
-    uint64_t bulk_bytes; /* of the sections at offsets from weights_bytes on: row-major copies for bulk steps */
-    int32_t bulk_rows;   /* rows of a bulk step, the bucket max_rows; 0: the package has none */
+    uint64_t bulk_bytes;    /* of the sections at offsets from weights_bytes on: row-major copies for bulk steps */
+    int32_t bulk_rows;      /* rows of a bulk step, the bucket max_rows; 0: the package has none */
     const int32_t *buckets; /* [bucket_count] rows of a captured step, ascending; the last is max_rows */
     int32_t bucket_count;
     const struct cuda_trace *traces;

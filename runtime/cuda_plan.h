@@ -23,9 +23,9 @@ struct cuda_plan {
     int32_t table, table_slots;    /* entries of a page table; page tables */
     int32_t draw_slots, max_draws; /* that there are; in a step (0: the package has no sampling kernel) */
     int32_t pages;
-    uint64_t workspace;      /* CUDA_WORKSPACE bytes for cuBLASLt, with `bulk` */
-    uint64_t weights_bytes;  /* of the sections that are loaded: all of them with `bulk` */
-    bool bulk;               /* bulk steps have their row-major weights */
+    uint64_t workspace;     /* CUDA_WORKSPACE bytes for cuBLASLt, with `bulk` */
+    uint64_t weights_bytes; /* of the sections that are loaded: all of them with `bulk` */
+    bool bulk;              /* bulk steps have their row-major weights */
 };
 
 /* Plans the block for what is free on the device now. 0, or -1 and a message that says what is needed and what is free.

@@ -102,10 +102,9 @@ void cuda_product(struct cuda_stream *stream, const char *stage, int index, cons
     if (stream->failed)
         return;
     const struct cuda_blas_product *known = cuda_blas_product(stream->blas, &shape, &stream->error);
-    stream->failed =
-        !known || cuda_blas_run(stream->blas, known, (uint64_t)(uintptr_t)product->weight,
-                                (uint64_t)(uintptr_t)product->input, (uint64_t)(uintptr_t)product->output,
-                                stream->handle, &stream->error) != 0;
+    stream->failed = !known || cuda_blas_run(stream->blas, known, (uint64_t)(uintptr_t)product->weight,
+                                             (uint64_t)(uintptr_t)product->input, (uint64_t)(uintptr_t)product->output,
+                                             stream->handle, &stream->error) != 0;
     stream->follows = false; /* the library's kernels do not say when the next one may begin */
     if (observer)
         observe(stream, observer->after, stage, index);

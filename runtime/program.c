@@ -64,8 +64,9 @@ static int common_table(struct program *program)
         {.name = "exact",
          .kind = OPTION_FLAG,
          .target = &common->exact,
-         .help = "on a GPU, read long prompts with the exact kernels too: slower, but the same bits however a prompt is "
-                 "cut"},
+         .help =
+             "on a GPU, read long prompts with the exact kernels too: slower, but the same bits however a prompt is "
+             "cut"},
         {.name = "no-verify",
          .kind = OPTION_FLAG,
          .target = &common->no_verify,

@@ -1,3 +1,4 @@
+#!/usr/bin/env bash
 # The engine with the fake model: the test program and its kernels. Sourced by nothing; tests/gpu/prepare runs it.
 set -euo pipefail
 dir=$1

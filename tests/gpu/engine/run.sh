@@ -1,3 +1,4 @@
+#!/usr/bin/env bash
 # The engine on this GPU, bit by bit beside the CPU: graphs, stage by stage, and PTX; how fast weights are loaded.
 check() {
     local name=$1 out

@@ -53,7 +53,7 @@ static void measure(const char *folder, const char *what, int sequences, int con
     size_t bytes = (size_t)sequences * (size_t)table * PAGE_ELEMENTS * 2;
     b.sets = bytes > (size_t)1 << 30 ? 1 : SETS;
     while (CLASS[class].rows < total)
-        class++;
+        class ++;
     char path[512], name[64];
     snprintf(name, sizeof name, "attention_%d", CLASS[class].rows);
     snprintf(path, sizeof path, "%s/%s.cubin", folder, name);
@@ -66,8 +66,9 @@ static void measure(const char *folder, const char *what, int sequences, int con
     for (int i = 0; i < pages; i++)
         order[i] = (int)((int64_t)i * 7919 % pages); /* scattered, if 7919 does not divide */
     void *state = gpu_allocate((size_t)pages * PAGE_ELEMENTS * 2);
-    gpu_check(gpu.driver.cuMemsetD8Async((CUdeviceptr)(uintptr_t)state, 0x3c, (size_t)pages * PAGE_ELEMENTS * 2, gpu.stream),
-              "memset");
+    gpu_check(
+        gpu.driver.cuMemsetD8Async((CUdeviceptr)(uintptr_t)state, 0x3c, (size_t)pages * PAGE_ELEMENTS * 2, gpu.stream),
+        "memset");
     struct activations *arena = gpu_allocate(sizeof *arena);
     gpu_zero(arena, sizeof *arena);
     struct cuda_counts counts = {.rows = total};
@@ -76,18 +77,26 @@ static void measure(const char *folder, const char *what, int sequences, int con
     gpu_upload(page_memory, order, (size_t)pages * sizeof *order);
     for (int set = 0; set < b.sets; set++) {
         for (int r = 0; r < total; r++)
-            row[set][r] = (struct cuda_row){.position = context - rows + r % rows, .sequence = set * sequences + r / rows,
-                                            .adapter = -1, .parent = r % rows ? r - 1 : -1,
-                                            .shared = context - rows + r % rows + 1, .scratch = -1};
-        b.step[set] = (struct cuda_step){.counts = counts_memory, .row = gpu_allocate(sizeof row[set]), .pages = page_memory,
-                                         .path = page_memory, .state = state, .arena = (unsigned char *)arena,
-                                         .table = table, .pages_total = pages};
+            row[set][r] = (struct cuda_row){.position = context - rows + r % rows,
+                                            .sequence = set * sequences + r / rows,
+                                            .adapter = -1,
+                                            .parent = r % rows ? r - 1 : -1,
+                                            .shared = context - rows + r % rows + 1,
+                                            .scratch = -1};
+        b.step[set] = (struct cuda_step){.counts = counts_memory,
+                                         .row = gpu_allocate(sizeof row[set]),
+                                         .pages = page_memory,
+                                         .path = page_memory,
+                                         .state = state,
+                                         .arena = (unsigned char *)arena,
+                                         .table = table,
+                                         .pages_total = pages};
         gpu_upload((void *)b.step[set].row, row[set], sizeof row[set]);
     }
     double time = gpu_time(enqueue, NULL, 15) / b.sets;
     double read = (double)sequences * context * 2 * KEY * 2 * LAYERS;
-    printf("%-34s %4u blocks: %8.3f ms a step, %7.2f us a layer, %6.0f GB/s, %3.0f %% of the roof's %.3f ms\n", what, blocks,
-           time, time * 1e3 / LAYERS, read / time * 1e-6, read / roof * 1e-6 / time * 100, read / roof * 1e-6);
+    printf("%-34s %4u blocks: %8.3f ms a step, %7.2f us a layer, %6.0f GB/s, %3.0f %% of the roof's %.3f ms\n", what,
+           blocks, time, time * 1e3 / LAYERS, read / time * 1e-6, read / roof * 1e-6 / time * 100, read / roof * 1e-6);
     for (int set = 0; set < b.sets; set++)
         gpu_free((void *)b.step[set].row);
     gpu_free(state);
@@ -108,8 +117,8 @@ int main(int count, char **arguments)
     reader.sink = gpu_allocate(4);
     roof = (double)reader.count * 16 / gpu_time(enqueue_read, NULL, 9) * 1e-6;
     gpu_free(reader.from);
-    printf("%s, %d processors, %.0f GB/s; %d layers, %d heads, %d kv heads, head_dim %d\n", gpu.name, gpu.processors, roof,
-           LAYERS, HEADS, KV_HEADS, HEAD_DIM);
+    printf("%s, %d processors, %.0f GB/s; %d layers, %d heads, %d kv heads, head_dim %d\n", gpu.name, gpu.processors,
+           roof, LAYERS, HEADS, KV_HEADS, HEAD_DIM);
     const char *folder = arguments[1];
     for (unsigned blocks = 264; blocks <= 264; blocks += 132) {
         measure(folder, "1 sequence, context 64", 1, 64, 1, blocks);

@@ -102,9 +102,12 @@ static void run(const struct test_row *rows, int n, int class, int blocks, eleme
     struct cuda_counts counts = {.rows = n};
     t.scratch_used = t.path_used = 0;
     for (int r = 0; r < n; r++) {
-        row[r] = (struct cuda_row){.position = rows[r].position, .sequence = rows[r].sequence, .adapter = -1,
+        row[r] = (struct cuda_row){.position = rows[r].position,
+                                   .sequence = rows[r].sequence,
+                                   .adapter = -1,
                                    .parent = r > 0 && rows[r - 1].sequence == rows[r].sequence ? r - 1 : -1,
-                                   .shared = rows[r].position + 1, .scratch = -1};
+                                   .shared = rows[r].position + 1,
+                                   .scratch = -1};
         if (rows[r].tree > 0) {
             row[r].shared = rows[r].position + 1 - rows[r].tree;
             row[r].path = t.path_used;
@@ -142,8 +145,8 @@ static void run(const struct test_row *rows, int n, int class, int blocks, eleme
     for (int r = 0; r < n; r++)
         for (int c = 0; c < QUERY; c++)
             out[(size_t)r * QUERY + (size_t)c] =
-                fragments[((r / 8) * (QUERY_PADDED / 32) + c / 32) * 256 + (r % 8 * 4 + c % 8 / 2) * 8 + c % 32 / 16 * 4 +
-                          c % 16 / 8 * 2 + c % 2];
+                fragments[((r / 8) * (QUERY_PADDED / 32) + c / 32) * 256 + (r % 8 * 4 + c % 8 / 2) * 8 +
+                          c % 32 / 16 * 4 + c % 16 / 8 * 2 + c % 2];
     for (int r = n; r < (n + 7) / 8 * 8; r++)
         test_check(fragments[((r / 8) * (QUERY_PADDED / 32)) * 256 + (r % 8 * 4) * 8] == 0xffff,
                    "padding row %d was written", r);
@@ -186,7 +189,7 @@ static double worst;
 
 static void check_reference(const struct test_row *row, const element *out, int class)
 {
-    for (int head = 0; head < HEADS; head += HEADS > 8 ? HEADS / 8 + 1 : 1) {
+    for (int head = 0; head<HEADS; head += HEADS> 8 ? HEADS / 8 + 1 : 1) {
         double expected[HEAD_DIM], error = 0;
         reference(row, head, expected);
         for (int i = 0; i < HEAD_DIM; i++) {
@@ -194,8 +197,8 @@ static void check_reference(const struct test_row *row, const element *out, int 
             error = e > error || e != e ? e : error;
         }
         worst = error > worst ? error : worst;
-        test_check(error < 6e-3, "class %d, sequence %d, position %d, head %d: error %g", CLASS[class].rows, row->sequence,
-                   row->position, head, error);
+        test_check(error < 6e-3, "class %d, sequence %d, position %d, head %d: error %g", CLASS[class].rows,
+                   row->sequence, row->position, head, error);
     }
 }
 
@@ -221,13 +224,15 @@ static void check_same(const struct test_row *rows, int n, int class, int blocks
             different++;
             first = first < 0 ? r : first;
         }
-    test_check(different == 0, "%s: %d rows in class %d on %d blocks: %d rows differ from themselves alone, first row %d (position %d)",
+    test_check(different == 0,
+               "%s: %d rows in class %d on %d blocks: %d rows differ from themselves alone, first row %d (position %d)",
                what, n, CLASS[class].rows, blocks, different, first, first < 0 ? 0 : rows[first].position);
 }
 
 int main(int count, char **arguments)
 {
-    static const int positions[] = {0, 1, 15, 16, 62, 63, 64, 65, 127, 200, 448, 511, 512, 513, 575, 576, 700, 1023, 1024, 1199};
+    static const int positions[] = {0,   1,   15,  16,  62,  63,  64,  65,   127,  200,
+                                    448, 511, 512, 513, 575, 576, 700, 1023, 1024, 1199};
     static const int blocks[] = {1, 2, 7, 37, 132, BLOCKS};
     static const int sizes[] = {2, 8, 31, 64, 200, 512};
     static struct test_row rows[MAX_ROWS];
@@ -239,7 +244,7 @@ int main(int count, char **arguments)
     gpu_upload(t.step.state, t.state, t.state_elements * 2);
 
     static element out[MAX_ROWS * QUERY];
-    for (int class = 0; class < (int)CLASSES; class++)
+    for (int class = 0; class < (int)CLASSES; class ++)
         for (int i = 0; i < (int)(sizeof positions / sizeof *positions); i++) {
             struct test_row row = {i % SEQUENCES, positions[i], 0};
             run(&row, 1, class, BLOCKS, out);
@@ -248,7 +253,7 @@ int main(int count, char **arguments)
                 check_same(&row, 1, class, blocks[b], "alone");
         }
     /* A prompt in chunks. */
-    for (int class = 0; class < (int)CLASSES; class++)
+    for (int class = 0; class < (int)CLASSES; class ++)
         for (int chunk = 1; chunk <= CLASS[class].rows && chunk <= 600; chunk = chunk * 5 + 3)
             for (int begin = 0; begin < 600; begin += chunk * (chunk < 64 ? 7 : 1)) {
                 int n = begin + chunk < 600 ? chunk : 600 - begin;
@@ -258,7 +263,7 @@ int main(int count, char **arguments)
             }
     /* Neighbours: short runs of rows of many sequences. */
     for (int s = 0; s < 6; s++)
-        for (int class = 0; class < (int)CLASSES; class++) {
+        for (int class = 0; class < (int)CLASSES; class ++) {
             if (sizes[s] > CLASS[class].rows)
                 continue;
             for (int round = 0; round < 3; round++) {
@@ -273,7 +278,7 @@ int main(int count, char **arguments)
             }
         }
     /* Trees: rows whose last keys, or all in a leaf and a bit, come from scratch slots; siblings share a position. */
-    for (int class = 0; class < (int)CLASSES; class++)
+    for (int class = 0; class < (int)CLASSES; class ++)
         for (int b = 0; b < 6; b++)
             for (int base = 60; base < 1100; base += 211) {
                 int n = CLASS[class].rows < 17 ? CLASS[class].rows : 17;

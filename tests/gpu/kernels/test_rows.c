@@ -115,21 +115,26 @@ static void check_rope(const char *folder, const float *gain)
             turn(host->qkv[r] + head * HEAD_DIM, gain + (head >= HEADS), host->cosine[r], host->sine[r], expected);
             const element *found = host->query[r] + head * HEAD_DIM;
             if (head >= HEADS) {
-                int slot = row[r].scratch < 0 ? (row[r].sequence * TABLE + row[r].position % (TABLE * PAGE) / PAGE) * PAGE + row[r].position % PAGE
-                                              : PAGES * PAGE + row[r].scratch;
-                found = state + (size_t)(slot / PAGE) * PAGE_ELEMENTS + (size_t)((LAYERS - 1) * KV_HEADS + head - HEADS) * HEAD_ELEMENTS +
+                int slot = row[r].scratch < 0
+                               ? (row[r].sequence * TABLE + row[r].position % (TABLE * PAGE) / PAGE) * PAGE +
+                                     row[r].position % PAGE
+                               : PAGES * PAGE + row[r].scratch;
+                found = state + (size_t)(slot / PAGE) * PAGE_ELEMENTS +
+                        (size_t)((LAYERS - 1) * KV_HEADS + head - HEADS) * HEAD_ELEMENTS +
                         (size_t)(slot % PAGE) * HEAD_DIM;
                 for (int i = 0; i < HEAD_DIM; i++)
                     wrong_values += found[VALUE_OFFSET + i] != bf16_of(host->qkv[r][(head + KV_HEADS) * HEAD_DIM + i]);
             }
             for (int i = 0; i < HEAD_DIM; i++)
-                worst = fmax(worst, fabs((double)bf16_to_float(found[i]) - (double)expected[i]) / (0.1 + fabs((double)expected[i])));
+                worst = fmax(worst, fabs((double)bf16_to_float(found[i]) - (double)expected[i]) /
+                                        (0.1 + fabs((double)expected[i])));
         }
     for (size_t i = 0; i < bytes / 2; i++)
         written += state[i] != 0xffff;
     test_check(worst < 0.004, "rope_state: off by %g", worst);
     test_check(wrong_values == 0, "rope_state: %d values differ", wrong_values);
-    test_check(written == ROWS * 2 * KEY, "rope_state: %d elements of the pages were written, expected %d", written, ROWS * 2 * KEY);
+    test_check(written == ROWS * 2 * KEY, "rope_state: %d elements of the pages were written, expected %d", written,
+               ROWS * 2 * KEY);
     free(state);
 }
 
@@ -164,14 +169,25 @@ int main(int count, char **arguments)
     for (int i = 0; i < PAGES; i++)
         pages[i] = i;
     for (int r = 0; r < ROWS; r++)
-        row[r] = (struct cuda_row){.token = r % 3 == 1 ? ~r : (int)(random_next(&seed) % VOCAB), .position = positions[r % 10] + r / 10,
-                                   .sequence = r % SEQUENCES, .adapter = -1, .parent = -1, .shared = 1 << 30, .scratch = -1};
+        row[r] = (struct cuda_row){.token = r % 3 == 1 ? ~r : (int)(random_next(&seed) % VOCAB),
+                                   .position = positions[r % 10] + r / 10,
+                                   .sequence = r % SEQUENCES,
+                                   .adapter = -1,
+                                   .parent = -1,
+                                   .shared = 1 << 30,
+                                   .scratch = -1};
     struct cuda_counts counts = {.rows = ROWS};
     arena = gpu_allocate(sizeof *arena);
     host = malloc(sizeof *host);
-    step = (struct cuda_step){.counts = gpu_allocate(sizeof counts), .row = gpu_allocate(sizeof row), .chosen = gpu_allocate(sizeof chosen),
-                              .pages = gpu_allocate(sizeof pages), .path = gpu_allocate(4), .weights = weights,
-                              .arena = (unsigned char *)arena, .table = TABLE, .pages_total = PAGES};
+    step = (struct cuda_step){.counts = gpu_allocate(sizeof counts),
+                              .row = gpu_allocate(sizeof row),
+                              .chosen = gpu_allocate(sizeof chosen),
+                              .pages = gpu_allocate(sizeof pages),
+                              .path = gpu_allocate(4),
+                              .weights = weights,
+                              .arena = (unsigned char *)arena,
+                              .table = TABLE,
+                              .pages_total = PAGES};
     gpu_upload((void *)step.counts, &counts, sizeof counts);
     gpu_upload((void *)step.row, row, sizeof row);
     gpu_upload((void *)step.chosen, chosen, sizeof chosen);

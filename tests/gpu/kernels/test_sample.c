@@ -82,7 +82,8 @@ static struct sampler_options random_options(struct logit_bias *bias, int32_t *s
     if (below(2)) {
         o.bias_count = 1 + below(BIASES);
         for (int i = 0; i < o.bias_count; i++)
-            bias[i] = (struct logit_bias){i % 4 == 3 ? bias[i - 1].token : below(vocab), below(5) ? 4 * normal() : -INFINITY};
+            bias[i] =
+                (struct logit_bias){i % 4 == 3 ? bias[i - 1].token : below(vocab), below(5) ? 4 * normal() : -INFINITY};
         o.bias = bias;
     }
     o.stop_count = STOPS;
@@ -95,11 +96,12 @@ static struct sampler_options random_options(struct logit_bias *bias, int32_t *s
 
 static void describe(char *text, size_t size, const struct sampler_options *o, int kind, int step)
 {
-    snprintf(text, size,
-             "vocab %d kind %d step %d temp %g top_k %d top_p %g min_p %g rep %g pres %g freq %g biases %d min_tokens %d",
-             vocab, kind, step, (double)o->temperature, (int)o->top_k, (double)o->top_p, (double)o->min_p,
-             (double)o->repetition_penalty, (double)o->presence_penalty, (double)o->frequency_penalty, o->bias_count,
-             (int)o->min_tokens);
+    snprintf(
+        text, size,
+        "vocab %d kind %d step %d temp %g top_k %d top_p %g min_p %g rep %g pres %g freq %g biases %d min_tokens %d",
+        vocab, kind, step, (double)o->temperature, (int)o->top_k, (double)o->top_p, (double)o->min_p,
+        (double)o->repetition_penalty, (double)o->presence_penalty, (double)o->frequency_penalty, o->bias_count,
+        (int)o->min_tokens);
 }
 
 static struct {
@@ -184,7 +186,8 @@ static void round_of(int number)
         struct cuda_draw_counts counts = {.draws = DRAWS - step % 2, .ring = number * STEPS + step};
         for (int d = 0; d < DRAWS; d++) {
             kind[d] = below(8);
-            draw[d] = (struct cuda_draw){.output = (d * 5 + step) % DRAWS, .slot = (d + 3) % DRAWS, .position = 1000 * d + step};
+            draw[d] = (struct cuda_draw){
+                .output = (d * 5 + step) % DRAWS, .slot = (d + 3) % DRAWS, .position = 1000 * d + step};
             make_logits(logits + (size_t)draw[d].output * (size_t)vocab, kind[d]);
         }
         gpu_upload(t.logits, logits, (size_t)DRAWS * (size_t)vocab * sizeof *logits);
@@ -212,8 +215,8 @@ static void round_of(int number)
             test_check(drawn[d].token == token && chosen[draw[d].slot] == token && drawn[d].ring == counts.ring,
                        "%s: token %d (chosen %d), expected %d", text, (int)drawn[d].token, (int)chosen[draw[d].slot],
                        (int)token);
-            test_check(fabsf(drawn[d].logprob - logprob) <= 1e-5f * (1 + fabsf(logprob)), "%s: logprob %.9g, expected %.9g",
-                       text, (double)drawn[d].logprob, (double)logprob);
+            test_check(fabsf(drawn[d].logprob - logprob) <= 1e-5f * (1 + fabsf(logprob)),
+                       "%s: logprob %.9g, expected %.9g", text, (double)drawn[d].logprob, (double)logprob);
             int stops = 0;
             for (int i = 0; i < o->stop_count; i++)
                 stops |= o->stop[i] == token;
@@ -321,7 +324,8 @@ static void measure(void)
             gpu_upload(t.sample.slot, slot, sizeof slot);
             gpu_upload((void *)t.sample.draw, draw, sizeof draw);
             gpu_upload((void *)t.sample.counts, &counts, sizeof counts);
-            printf("vocab %d, %-20s %2u draws: %7.2f us\n", vocab, names[kind], draws, gpu_time(enqueue, &draws, 9) * 1e3 / 20);
+            printf("vocab %d, %-20s %2u draws: %7.2f us\n", vocab, names[kind], draws,
+                   gpu_time(enqueue, &draws, 9) * 1e3 / 20);
         }
     free(logits);
 }

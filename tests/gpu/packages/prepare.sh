@@ -1,3 +1,4 @@
+#!/usr/bin/env bash
 # Packages: fixtures with what transformers computed from them, the default model, and shapes with random weights.
 set -euo pipefail
 dir=$1

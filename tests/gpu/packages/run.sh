@@ -1,3 +1,4 @@
+#!/usr/bin/env bash
 # Packages on this GPU: against transformers and the CPU, bitwise in any company, sampling, long texts, errors, speed.
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
@@ -20,10 +21,11 @@ package() { # NAME: its executable
     echo "./$1/$1"
 }
 score() { # PACKAGE FILE OPTION...: logits to FILE.npy, the rest to FILE.json
-    local program file=$2
+    local program file=$2 class=(--exact)
     program=$(package "$1")
+    [ -z "${bulk:-}" ] || class=()
     shift 2
-    timeout 120 "$program" score "$@" ${exact---exact} --logits "$file.npy" --json >"$file.json" 2>"$file.err" || cat "$file.err"
+    timeout 120 "$program" score "$@" "${class[@]}" --logits "$file.npy" --json >"$file.json" 2>"$file.err" || cat "$file.err"
 }
 hash_of() {
     sed -n 's/.*"logits_hash": "\([0-9a-f]*\)".*/\1/p' "$1.json"
@@ -39,7 +41,7 @@ done
 
 # Prompts in whole chunks go through cuBLASLt, where it is installed: other bits, no other numbers.
 for name in story long; do
-    exact="" score $name "$tmp/bulk" --ids "$(ids 1100 2000)"
+    bulk=yes score $name "$tmp/bulk" --ids "$(ids 1100 2000)"
     score $name "$tmp/exact" --ids "$(ids 1100 2000)"
     check "$name in bulk steps" ./check logits "$tmp/exact.npy" "$tmp/bulk.npy" 1e-2
 done
@@ -55,7 +57,8 @@ for name in story long; do
         check "$name in steps of $rows rows" ./check bits "$tmp/whole.npy" "$tmp/chunk.npy"
     done
     for company in "--batch 3 --chunk 7" "--batch 8 --neighbours" "--batch 31 --neighbours --chunk 93"; do
-        score $name "$tmp/beside" --ids "$text" $company
+        read -ra options <<<"$company"
+        score "$name" "$tmp/beside" --ids "$text" "${options[@]}"
         check "$name beside others ($company)" ./check bits "$tmp/whole.npy" "$tmp/beside.npy"
     done
     score $name "$tmp/serial" --ids "$text" &&
@@ -69,9 +72,9 @@ check "story from PTX" ./check logits "$tmp/whole.npy" "$tmp/ptx.npy" 1
 # Tokens chosen on the GPU are those that the CPU's sampler finds in the same logits.
 sampled() { # NAME SEED TEMPERATURE TOP_K TOP_P MIN_P REPETITION FREQUENCY
     local name=$1
-    timeout 60 "$(package $name)" run --ids "$(ids 20 2000)" -n 300 --ignore-eos --json --seed "$2" --temp "$3" --top-k "$4" \
+    timeout 60 "$(package "$name")" run --ids "$(ids 20 2000)" -n 300 --ignore-eos --json --seed "$2" --temp "$3" --top-k "$4" \
         --top-p "$5" --min-p "$6" --repetition-penalty "$7" --frequency-penalty "$8" >"$tmp/run.json"
-    score $name "$tmp/after" --ids "$(sed 's/.*"prompt_ids": \[\([^]]*\)\], "ids": \[\([^]]*\)\].*/\1,\2/; s/ //g' "$tmp/run.json")"
+    score "$name" "$tmp/after" --ids "$(sed 's/.*"prompt_ids": \[\([^]]*\)\], "ids": \[\([^]]*\)\].*/\1,\2/; s/ //g' "$tmp/run.json")"
     check "$name sampled (seed $2, temperature $3, top-k $4, top-p $5, min-p $6, penalties $7 and $8)" \
         ./check sampled "$tmp/run.json" "$tmp/after.npy" "${@:2}"
 }
@@ -115,8 +118,7 @@ refuses "a text longer than its state" "out of state pages" ./long/long run --id
 
 bench() { # NAME OPTION...
     local out name=$1
-    out=$(timeout 120 "$(package $name)" bench "${@:2}" --json)
-    if [ $? != 0 ]; then
+    if ! out=$(timeout 120 "$(package "$name")" bench "${@:2}" --json); then
         echo "FAILED bench $*: $out"
         return
     fi
