@@ -123,7 +123,10 @@ bench() { # NAME OPTION...
         return
     fi
     value() { sed -n "s/.*\"$1\": \([-0-9.e+]*\).*/\1/p" <<<"$out"; }
-    echo "measured $*: decode $(value decode_ms_median) ms a step, prefill $(value prefill_seconds) s, bandwidth $(value bandwidth_bytes_per_second) B/s, share of the roof $(value roof_share)"
+    awk -v what="$*" -v decode="$(value decode_ms_median)" -v prefill="$(value prefill_seconds)" -v share="$(value roof_share)" \
+        -v bandwidth="$(value bandwidth_bytes_per_second)" 'BEGIN {
+        printf "measured %s: decode %.3f ms a step, prefill %.2f ms, reads at %.0f GB/s, %.1f %% of the roof\n", what, decode,
+            prefill * 1e3, bandwidth / 1e9, share * 100 }'
 }
 bench llama1b -p 256 -n 128 -r 5
 bench llama1b -p 256 -n 64 -b 32 -r 3
