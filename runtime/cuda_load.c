@@ -140,7 +140,7 @@ static int make_weights(struct cuda_stream *stream, const struct cuda_load *load
     return 0;
 }
 
-/* The payload in chunks, in order: readers fill pinned buffers, one consumer hashes and uploads them. */
+/* The payload in chunks, in order: readers fill pinned buffers, one consumer uploads them; one thread hashes. */
 struct reading {
     const unsigned char *payload;
     uint64_t bytes, chunks;
@@ -150,6 +150,7 @@ struct reading {
     uint64_t next;             /* chunk that nobody reads yet */
     uint64_t released;         /* chunks before this one are out of their buffers */
     bool filled[BUFFERS], end; /* end: nobody wants more */
+    XXH3_state_t *hash;        /* of the payload; NULL: nobody wants it */
 };
 
 static uint64_t chunk_bytes(const struct reading *reading, uint64_t chunk)
@@ -199,6 +200,24 @@ static void *read_chunks(void *context)
         pthread_cond_broadcast(&reading->changed);
     }
     pthread_mutex_unlock(&reading->lock);
+    return NULL;
+}
+
+/* Hashes the mapped payload beside the readers: it is one long dependency, and what others have just written to the pinned
+   buffers comes slower from their caches than the file from the system's. */
+static void *hash_chunks(void *context)
+{
+    struct reading *reading = context;
+    bool end = false;
+    for (uint64_t chunk = 0; chunk < reading->chunks && !end; chunk++) {
+        const unsigned char *from = reading->payload + chunk * CHUNK;
+        touch(from, chunk_bytes(reading, chunk));
+        XXH3_128bits_update(reading->hash, from, chunk_bytes(reading, chunk));
+        leave(from, chunk_bytes(reading, chunk));
+        pthread_mutex_lock(&reading->lock);
+        end = reading->end;
+        pthread_mutex_unlock(&reading->lock);
+    }
     return NULL;
 }
 
@@ -266,7 +285,7 @@ static int upload_bytes(struct upload *upload, const unsigned char *data, uint64
     return 0;
 }
 
-static int consume(struct upload *upload, struct reading *reading, XXH3_state_t *hash, struct error *error)
+static int consume(struct upload *upload, struct reading *reading, struct error *error)
 {
     const struct cuda_load *load = upload->load;
     const struct cuda_driver *driver = &upload->stream->device->driver;
@@ -277,8 +296,6 @@ static int consume(struct upload *upload, struct reading *reading, XXH3_state_t 
             cuda_check(driver, driver->cuEventRecord(upload->event[chunk % BUFFERS], upload->stream->handle),
                        "loading weights", error))
             return -1;
-        if (hash)
-            XXH3_128bits_update(hash, data, chunk_bytes(reading, chunk));
         /* Half of the buffers are on their way to the device, the others are being filled. */
         if (chunk + 1 >= BUFFERS / 2) {
             uint64_t done = chunk + 1 - BUFFERS / 2;
@@ -316,20 +333,24 @@ static int check_hash(const struct cuda_load *load, XXH3_state_t *hash, struct e
     return package_check_hash(load->package, found.digest, error);
 }
 
-static int read_and_upload(struct upload *upload, struct reading *reading, XXH3_state_t *hash, struct error *error)
+static int read_and_upload(struct upload *upload, struct reading *reading, struct error *error)
 {
-    pthread_t reader[READERS];
+    pthread_t reader[READERS], hasher;
     int readers = 0;
+    bool hashes = reading->hash && pthread_create(&hasher, NULL, hash_chunks, reading) == 0;
     while (readers < READERS && pthread_create(&reader[readers], NULL, read_chunks, reading) == 0)
         readers++;
-    int failed = readers ? consume(upload, reading, hash, error)
-                         : error_set(error, "cannot start a thread that reads the weights");
+    int failed = readers && (hashes || !reading->hash)
+                     ? consume(upload, reading, error)
+                     : error_set(error, "cannot start the threads that read the weights");
     pthread_mutex_lock(&reading->lock);
-    reading->end = true;
+    reading->end = failed || !readers;
     pthread_cond_broadcast(&reading->changed);
     pthread_mutex_unlock(&reading->lock);
     while (readers > 0)
         pthread_join(reader[--readers], NULL);
+    if (hashes)
+        pthread_join(hasher, NULL);
     return failed;
 }
 
@@ -356,7 +377,8 @@ static int stream_weights(struct cuda_stream *stream, const struct cuda_load *lo
         failed = cuda_check(driver, driver->cuEventCreate(&upload.event[i], CU_EVENT_DISABLE_TIMING), "loading weights",
                             error);
     reading.buffer = buffer;
-    failed = failed || read_and_upload(&upload, &reading, hash, error) || (hash && check_hash(load, hash, error));
+    reading.hash = hash;
+    failed = failed || read_and_upload(&upload, &reading, error) || (hash && check_hash(load, hash, error));
     /* Nothing may read the buffers when they go. */
     (void)driver->cuStreamSynchronize(stream->handle);
     for (int i = 0; i < BUFFERS; i++)

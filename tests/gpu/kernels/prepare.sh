@@ -1,3 +1,4 @@
+#!/usr/bin/env bash
 # Single kernels against plain C on random inputs: the kernels that lathe generates for some shapes, and their test programs.
 set -euo pipefail
 dir=$1 here=$ROOT/tests/gpu/kernels
@@ -6,9 +7,6 @@ command -v "$nvcc" >/dev/null || nvcc=/usr/local/cuda/bin/nvcc
 cc=${CC:-cc}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-libraries() { # what links a program with the runtime
-    echo "$ROOT/build/runtime/libruntime.a -lm -ldl -lpthread"
-}
 generate() { # NAME LAYERS HIDDEN INTERMEDIATE HEADS KV_HEADS HEAD_DIM VOCABULARY: its sources in $work/NAME
     mkdir -p "$work/$1.model" "$dir/$1"
     printf '{"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_act": "silu", "rms_norm_eps": 1e-05,
@@ -38,7 +36,7 @@ kernels_of() { # NAME STAGE: its kernels, a line each: name threads shared rows 
 }
 program() { # NAME SOURCE
     $cc -O2 -std=gnu11 -D_GNU_SOURCE -I"$dir/$1" -I"$work/$1/src/cuda" -I"$ROOT/runtime" -I"$here" "$here/$2.c" \
-        "$here/support.c" $(libraries) -o "$dir/$1/$2"
+        "$here/support.c" "$ROOT/build/runtime/libruntime.a" -lm -ldl -lpthread -o "$dir/$1/$2"
     strip "$dir/$1/$2"
 }
 

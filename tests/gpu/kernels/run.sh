@@ -1,3 +1,4 @@
+#!/usr/bin/env bash
 # Single kernels on this GPU.
 check() { # NAME COMMAND...: the last line is the detail
     local name=$1 out status
