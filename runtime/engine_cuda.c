@@ -12,6 +12,7 @@
 #include "cuda_model.h"
 #include "cuda_plan.h"
 #include "cuda_stream.h"
+#include "cuda_tables.h"
 #include "cuda_timing.h"
 #include "cuda_trace.h"
 #include "engine_backend.h"
@@ -19,16 +20,9 @@
 /* What a step under way has on the host. */
 struct record {
     unsigned char *host; /* [plan.record_bytes] pinned: written here, copied to the device */
-    int32_t *table;      /* [table_slots * table] pinned: page-table entries on their way */
     float *logits;       /* [logits_capacity * vocab] pinned; NULL: none were wanted yet */
     int32_t logits_capacity;
     CUevent uploaded, done; /* NULL: not made */
-};
-
-/* A page table on the device, and the sequence whose it is. */
-struct table_slot {
-    int32_t sequence; /* -1: none */
-    uint64_t used;    /* number of the last step that used it */
 };
 
 struct engine_device {
@@ -53,9 +47,7 @@ struct engine_device {
     const char **traces; /* [trace_count] of model.traces, those that the kernels leave to be seen */
     int32_t trace_count;
 
-    struct table_slot *table_slot; /* [plan.table_slots] */
-    int32_t *slot_of;              /* [sequences] of each sequence; -1: none */
-    int32_t sequences;
+    struct cuda_tables tables;
 };
 
 static const char *instead(const struct model *model)
@@ -67,18 +59,13 @@ static const char *instead(const struct model *model)
 static int allocate_records(struct engine_device *device, struct error *error)
 {
     const struct cuda_driver *driver = &device->gpu.driver;
-    size_t tables = (size_t)device->plan.table_slots * (size_t)device->plan.table * sizeof(int32_t);
     for (int i = 0; i < CUDA_RECORDS; i++) {
         struct record *record = &device->record[i];
-        void *host = NULL, *table = NULL;
+        void *host = NULL;
         if (cuda_check(driver, driver->cuMemHostAlloc(&host, device->plan.record_bytes, CU_MEMHOSTALLOC_PORTABLE),
                        "pinned memory for steps", error))
             return -1;
         record->host = host;
-        if (cuda_check(driver, driver->cuMemHostAlloc(&table, tables, CU_MEMHOSTALLOC_PORTABLE),
-                       "pinned memory for page tables", error))
-            return -1;
-        record->table = table;
         if (cuda_check(driver, driver->cuEventCreate(&record->uploaded, CU_EVENT_DISABLE_TIMING), "making an event",
                        error) ||
             cuda_check(driver, driver->cuEventCreate(&record->done, CU_EVENT_DISABLE_TIMING), "making an event", error))
@@ -123,17 +110,16 @@ static int allocate(struct engine_device *device, struct state **state, struct e
     if (cuda_draws_open(&device->draws, device->model, plan, &device->stream, device->memory, error))
         return -1;
     device->graph = calloc((size_t)device->model->cuda->bucket_count * CUDA_RECORDS * 2, sizeof(CUgraphExec));
-    device->table_slot = calloc((size_t)plan->table_slots, sizeof *device->table_slot);
     device->traces = calloc((size_t)device->model->trace_count + 1, sizeof *device->traces);
-    if (!device->graph || !device->table_slot || !device->traces)
-        return error_set(error, "out of memory for graphs and page tables");
+    if (!device->graph || !device->traces)
+        return error_set(error, "out of memory for graphs");
     for (int32_t i = 0; i < device->model->trace_count; i++)
         if (cuda_trace_shows(device->model->cuda, device->model->traces[i]))
             device->traces[device->trace_count++] = device->model->traces[i];
-    for (int32_t i = 0; i < plan->table_slots; i++)
-        device->table_slot[i].sequence = -1;
     device->state = *state = state_open_remote(device->model, plan->pages, copy_page, device, error);
-    return device->state ? 0 : -1;
+    if (!device->state)
+        return -1;
+    return cuda_tables_open(&device->tables, plan, &device->stream, device->memory, device->state, error);
 }
 
 static void cuda_close(struct engine_device *device)
@@ -154,7 +140,7 @@ static void cuda_close(struct engine_device *device)
     cuda_blas_close(device->blas);
     for (int i = 0; i < CUDA_RECORDS; i++) {
         struct record *record = &device->record[i];
-        void *pinned[] = {record->host, record->table, record->logits};
+        void *pinned[] = {record->host, record->logits};
         for (size_t j = 0; j < sizeof pinned / sizeof *pinned; j++)
             if (pinned[j])
                 (void)driver->cuMemFreeHost(pinned[j]);
@@ -165,6 +151,7 @@ static void cuda_close(struct engine_device *device)
     }
     cuda_timing_close(&device->timing);
     cuda_draws_close(&device->draws);
+    cuda_tables_close(&device->tables);
     if (device->uploads)
         (void)driver->cuStreamDestroy_v2(device->uploads);
     if (device->memory)
@@ -172,8 +159,6 @@ static void cuda_close(struct engine_device *device)
     cuda_stream_close(&device->stream);
     cuda_device_close(&device->gpu);
     free(device->graph);
-    free(device->table_slot);
-    free(device->slot_of);
     free(device->traces);
     free(device);
 }
@@ -290,75 +275,6 @@ static int cuda_depth(const struct engine_device *device)
     return device->stream.serial ? 1 : CUDA_RECORDS;
 }
 
-static int grow_slots(struct engine_device *device, int32_t sequence, struct error *error)
-{
-    if (sequence < device->sequences)
-        return 0;
-    int32_t count = sequence < 8 ? 16 : sequence * 2;
-    int32_t *slot_of = realloc(device->slot_of, (size_t)count * sizeof *slot_of);
-    if (!slot_of)
-        return error_set(error, "out of memory for the page tables of %d sequences", count);
-    for (int32_t i = device->sequences; i < count; i++)
-        slot_of[i] = -1;
-    device->slot_of = slot_of;
-    device->sequences = count;
-    return 0;
-}
-
-/* Copies entries [first, end) of a sequence's page table to its slot, in the stream. */
-static int upload_table(struct engine_device *device, int32_t sequence, int32_t slot, int32_t first, int32_t end,
-                        struct error *error)
-{
-    const struct cuda_driver *driver = &device->gpu.driver;
-    struct record *record = &device->record[device->submitted % CUDA_RECORDS];
-    size_t at = (size_t)slot * (size_t)device->plan.table + (size_t)first;
-    size_t bytes = (size_t)(end - first) * sizeof(int32_t);
-    memcpy(record->table + at, state_pages(device->state)[sequence] + first, bytes);
-    return cuda_check(driver,
-                      driver->cuMemcpyHtoDAsync_v2(device->memory + device->plan.tables + at * sizeof(int32_t),
-                                                   record->table + at, bytes, device->stream.handle),
-                      "page tables", error);
-}
-
-/* The slot that this step may use for a sequence that has none: the one unused for longest. There are as many as a step
-   has rows, so one that this step does not use is always there. */
-static int32_t take_slot(struct engine_device *device, int32_t sequence)
-{
-    int32_t best = 0;
-    for (int32_t i = 0; i < device->plan.table_slots; i++) {
-        if (device->table_slot[i].sequence < 0) {
-            best = i;
-            break;
-        }
-        if (device->table_slot[i].used < device->table_slot[best].used)
-            best = i;
-    }
-    if (device->table_slot[best].sequence >= 0)
-        device->slot_of[device->table_slot[best].sequence] = -1;
-    device->table_slot[best].sequence = sequence;
-    device->slot_of[sequence] = best;
-    return best;
-}
-
-/* The slot of a sequence's page table, brought up to date. -1 on an error. `stamp`: the step's number, from 1. */
-static int32_t table_slot(struct engine_device *device, int32_t sequence, uint64_t stamp, struct error *error)
-{
-    if (grow_slots(device, sequence, error))
-        return -1;
-    int32_t slot = device->slot_of[sequence], first, end;
-    if (slot >= 0 && device->table_slot[slot].used == stamp)
-        return slot;
-    bool changed = state_take_changes(device->state, sequence, &first, &end);
-    if (slot < 0) {
-        slot = take_slot(device, sequence);
-        first = 0;
-        end = state_table_used(device->state, sequence);
-        changed = end > 0;
-    }
-    device->table_slot[slot].used = stamp;
-    return changed && upload_table(device, sequence, slot, first, end, error) ? -1 : slot;
-}
-
 /* Writes what the step reads and sends it on its way. */
 static int upload_record(struct engine_device *device, const struct engine_batch *batch, struct error *error)
 {
@@ -370,9 +286,10 @@ static int upload_record(struct engine_device *device, const struct engine_batch
     struct cuda_row *row = (struct cuda_row *)(void *)(record->host + plan->row);
     memcpy(record->host, &counts, sizeof counts);
     memcpy(record->host + plan->output_row, batch->output_row, (size_t)batch->outputs * sizeof(int32_t));
+    cuda_tables_begin(&device->tables, place);
     for (int32_t r = 0; r < batch->rows; r++) {
         const struct row *from = &batch->row[r];
-        int32_t slot = table_slot(device, from->sequence, device->submitted + 1, error);
+        int32_t slot = cuda_tables_slot(&device->tables, from->sequence, error);
         if (slot < 0)
             return -1;
         row[r] = (struct cuda_row){
