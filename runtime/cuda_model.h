@@ -50,7 +50,7 @@ struct cuda_section {
 /* How a buffer of the arena lies. */
 enum cuda_order {
     CUDA_ORDER_ROWS,      /* row-major [rows][columns] */
-    CUDA_ORDER_FRAGMENTS, /* bf16 in B fragment order (docs/cuda.md), columns padded to 32, rows to 8 */
+    CUDA_ORDER_PIECES, /* bf16 in pieces of 8 x 8 (docs/cuda.md), columns padded to 64, rows to 8 */
 };
 
 /* A tensor that --dump can show: what a stage has written when it is done. The logits need none. */

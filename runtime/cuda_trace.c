@@ -3,15 +3,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-void cuda_trace_unpack(uint16_t *to, const uint16_t *fragments, int32_t rows, int32_t columns)
+void cuda_trace_unpack(uint16_t *to, const uint16_t *pieces, int32_t rows, int32_t columns)
 {
-    int32_t blocks = (columns + 31) / 32;
+    int32_t across = (columns + 63) / 64 * 8;
     for (int32_t r = 0; r < rows; r++)
         for (int32_t c = 0; c < columns; c++) {
-            int32_t lane = r % 8 * 4 + c % 8 / 2;
-            int32_t place = c % 32 / 16 * 4 + c % 16 / 8 * 2 + c % 2;
-            size_t piece = (size_t)(r / 8) * (size_t)blocks + (size_t)(c / 32);
-            to[(size_t)r * (size_t)columns + (size_t)c] = fragments[(piece * 32 + (size_t)lane) * 8 + (size_t)place];
+            size_t piece = (size_t)(r / 8) * (size_t)across + (size_t)(c / 8);
+            to[(size_t)r * (size_t)columns + (size_t)c] = pieces[piece * 64 + (size_t)(r % 8 * 8 + c % 8)];
         }
 }
 
@@ -50,14 +48,14 @@ static void *fetch_tensor(struct cuda_stream *stream, const struct cuda_tracer *
     const unsigned char *from = tracer->step->arena + what->offset;
     if (what->order == CUDA_ORDER_ROWS)
         return fetch(stream, from, rows * columns * width, what->name);
-    uint16_t *fragments =
-        fetch(stream, from, (rows + 7) / 8 * 8 * ((columns + 31) / 32 * 32) * sizeof *fragments, what->name);
-    uint16_t *data = fragments ? malloc(rows * columns * sizeof *data) : NULL;
+    uint16_t *pieces =
+        fetch(stream, from, (rows + 7) / 8 * 8 * ((columns + 63) / 64 * 64) * sizeof *pieces, what->name);
+    uint16_t *data = pieces ? malloc(rows * columns * sizeof *data) : NULL;
     if (data)
-        cuda_trace_unpack(data, fragments, tracer->rows, what->columns);
-    else if (fragments)
+        cuda_trace_unpack(data, pieces, tracer->rows, what->columns);
+    else if (pieces)
         error_set(&stream->error, "out of memory for --dump");
-    free(fragments);
+    free(pieces);
     return data;
 }
 

@@ -20,7 +20,7 @@ int cuda_trace_stage(void *context, struct cuda_stream *stream, const char *stag
 /* After the last stage: shows the logits. */
 int cuda_trace_logits(const struct cuda_tracer *tracer, struct cuda_stream *stream, struct error *error);
 
-/* Rows of bf16 out of B fragment order (docs/cuda.md): to [rows][columns]. */
-void cuda_trace_unpack(uint16_t *to, const uint16_t *fragments, int32_t rows, int32_t columns);
+/* Rows of bf16 out of pieces of 8 x 8 (docs/cuda.md): to [rows][columns]. */
+void cuda_trace_unpack(uint16_t *to, const uint16_t *pieces, int32_t rows, int32_t columns);
 
 #endif

@@ -20,8 +20,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
         float value = column < HIDDEN ? a->residual[row][column] : 0.0f;
         float squares = sum_lanes<TILE>(__fmul_rn(value, value));
         if (column < HIDDEN) {
-            ((element *)a->input)[fragment_place(row, column, HIDDEN_PADDED)] =
-                to_element(__fmul_rn(value, gain[column]));
+            a->input[input_place(row, column, HIDDEN_PADDED)] = to_element(__fmul_rn(value, gain[column]));
             if (column % TILE == 0)
                 a->squares[row][column / TILE] = squares;
         }

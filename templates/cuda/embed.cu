@@ -85,8 +85,7 @@ extern "C" __global__ void __launch_bounds__(256)
             float gained = __fmul_rn(second, column + 1 < HIDDEN ? gain[column + 1] : 0.0f);
             if (column + 1 < HIDDEN)
                 a->residual[r][column + 1] = second;
-            *(uint32_t *)&a
-                 ->input[r / 8][column / 32][r % 8 * 4 + column % 8 / 2][column % 32 / 16 * 4 + column % 16 / 8 * 2] =
+            *(uint32_t *)&a->input[input_place(r, column, HIDDEN_PADDED)] =
                 two_elements(__fmul_rn(first, gain[column]), gained);
         }
         float squares = sum_lanes<8>(__fmaf_rn(second, second, __fmul_rn(first, first)));

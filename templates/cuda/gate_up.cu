@@ -12,7 +12,7 @@ INLINE float $activation$(float x)
     return __fdiv_rn(x, __fadd_rn(1.0f, exponential(-x)));
 }
 
-extern "C" __global__ void __launch_bounds__(product::threads, product::blocks)
+extern "C" __global__ void __launch_bounds__(product::threads, product::blocks) $cluster$
     $name$(const __grid_constant__ struct cuda_step step, const __grid_constant__ struct layer layer, int)
 {
     extern __shared__ uint4 shared[];
@@ -21,33 +21,33 @@ extern "C" __global__ void __launch_bounds__(product::threads, product::blocks)
 //% if bias then
     const float *bias = vector(step, layer.gate_up_bias);
 //% end
-    int first_row = (int)blockIdx.x * product::rows;
+    int first_row = (int)blockIdx.x / product::grid_splits * product::rows;
 
     product sums;
     sums.prefetch(shared, matrix(step, layer.gate_up));
     let_next_start();
     wait_for_previous();
-    if (first_row > 0 && first_row >= step.counts->rows)
+    if (sums.idle() || (first_row > 0 && first_row >= step.counts->rows))
         return;
     auto row_of = [=](int row) { return smaller(first_row + row, PADDED_ROWS - 1); };
-    sums.multiply((const element *)a->input, row_of, [&](int warp, int warps) {
+    sums.multiply(a->input, row_of, [&](int warp, int warps) {
         for (int row = warp; row < product::rows; row += warps)
             scale[row] = inverse_rms<HIDDEN_TILES>(a->squares[row_of(row)], HIDDEN, $epsilon$);
     });
 
     /* 16 neighbouring lanes have a tile: 8 gates, then the 8 ups. */
-    for (int i = (int)threadIdx.x; i < (product::outputs + LANES - 1) / LANES * LANES; i += product::threads) {
-        int tile = i / (product::rows * TILE), own_row = i / TILE % product::rows;
-        int row = first_row + own_row, column = (sums.first_tile + tile) * PAIRS + i % PAIRS;
-        bool exists = tile < product::tiles && column < INTERMEDIATE && row < PADDED_ROWS;
-        float value = exists ? __fmul_rn(sums.sum(tile, own_row, i % TILE), scale[own_row]) : 0.0f;
+#pragma unroll product::unroll
+    for (int i = 0; i < product::thread_outputs; i++) {
+        output<product> out(i);
+        int row = first_row + out.row, column = (sums.first_tile + out.tile) * PAIRS + out.place % PAIRS;
+        bool exists = out.exists() && column < INTERMEDIATE && row < PADDED_ROWS;
+        float value = exists ? __fmul_rn(sums.sum(out.tile, out.row, out.place), scale[out.row]) : 0.0f;
 //% if bias then
         if (exists)
-            value = __fadd_rn(value, bias[i % TILE < PAIRS ? column : INTERMEDIATE + column]);
+            value = __fadd_rn(value, bias[out.place < PAIRS ? column : INTERMEDIATE + column]);
 //% end
         float up = __shfl_xor_sync(0xffffffffu, value, PAIRS);
-        if (exists && i % TILE < PAIRS)
-            ((element *)a->gated)[fragment_place(row, column, INTERMEDIATE_PADDED)] =
-                to_element(__fmul_rn($activation$(value), up));
+        if (exists && out.place < PAIRS)
+            a->gated[input_place(row, column, INTERMEDIATE_PADDED)] = to_element(__fmul_rn($activation$(value), up));
     }
 }

@@ -67,6 +67,46 @@ INLINE float4 nothing()
     return make_float4(-0.0f, -0.0f, -0.0f, -0.0f);
 }
 
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+/* The same with four warps and 32 rows of the step at once: sum[i] is what multiply_add gives for rows 8i .. 8i + 7, bit for
+ * bit. Each warp brings its own 16 weight rows. `pieces`: of X in shared memory, as they lie in a stage of the ring: 8 pieces
+ * of 8 rows, then those of the next 8 rows. Starts only: a fence before, commit and wait behind.
+ */
+template <bool from_zero> INLINE void multiply_add_32(float4 sum[4], uint4 weight, uint32_t pieces)
+{
+    /* Bytes / 16: the address; 128 from a piece to the next along K; 1024 to the next 8 rows. */
+    uint64_t matrix = (uint64_t)(pieces >> 4 & 0x3fff) | (uint64_t)(128 >> 4) << 16 | (uint64_t)(1024 >> 4) << 32;
+    asm volatile("wgmma.mma_async.sync.aligned.m64n32k16.f32.bf16.bf16 "
+                 "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15}, "
+                 "{%16, %17, %18, %19}, %20, %21, 1, 1, 0;"
+                 : "+f"(sum[0].x), "+f"(sum[0].y), "+f"(sum[0].z), "+f"(sum[0].w), "+f"(sum[1].x), "+f"(sum[1].y),
+                   "+f"(sum[1].z), "+f"(sum[1].w), "+f"(sum[2].x), "+f"(sum[2].y), "+f"(sum[2].z), "+f"(sum[2].w),
+                   "+f"(sum[3].x), "+f"(sum[3].y), "+f"(sum[3].z), "+f"(sum[3].w)
+                 : "r"(weight.x), "r"(weight.y), "r"(weight.z), "r"(weight.w), "l"(matrix), "n"(from_zero ? 0 : 1));
+}
+
+INLINE void products_begin()
+{
+    asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
+}
+
+INLINE void products_commit()
+{
+    asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
+}
+
+template <int left> INLINE void products_wait()
+{
+    asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(left) : "memory");
+}
+
+/* What this thread copied to shared memory, made visible to the tensor cores' own reads. */
+INLINE void copies_to_products()
+{
+    asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+}
+#endif
+
 /* ---- Memory --------------------------------------------------------------------------------------------------------- */
 
 INLINE uint32_t shared_address(const void *pointer)
@@ -117,19 +157,40 @@ template <int left> INLINE void copies_wait()
     asm volatile("cp.async.wait_group %0;" ::"n"(left) : "memory");
 }
 
+/* Four pieces of 8 x 8 elements, 16 bytes a row, lane l's address being row l % 8 of piece l / 8: lane l gets elements
+   2 (l % 4) and the next of row l / 4 of each. */
+INLINE uint4 load_pieces(uint32_t from)
+{
+    uint4 value;
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(value.x), "=r"(value.y), "=r"(value.z), "=r"(value.w)
+                 : "r"(from)
+                 : "memory");
+    return value;
+}
+
 /* What another kernel of the step wrote: from the L2 cache, never from a stale line of L1. */
 INLINE uint4 load_fresh(const uint4 *from)
 {
-    uint4 value;
-    asm volatile("ld.global.cg.v4.u32 {%0, %1, %2, %3}, [%4];"
-                 : "=r"(value.x), "=r"(value.y), "=r"(value.z), "=r"(value.w)
-                 : "l"(from));
-    return value;
+    return __ldcg(from);
 }
 
 INLINE float load_fresh(const float *from)
 {
     return __ldcg(from);
+}
+
+/* The same for 8 pieces along K: two elements of each, 128 bytes from one piece to the next. All start here, not where the
+   compiler would rather have them. */
+INLINE void load_fresh_8(uint32_t value[8], const uint32_t *from)
+{
+    asm volatile("ld.global.cg.u32 %0, [%8];\n\tld.global.cg.u32 %1, [%8 + 128];\n\t"
+                 "ld.global.cg.u32 %2, [%8 + 256];\n\tld.global.cg.u32 %3, [%8 + 384];\n\t"
+                 "ld.global.cg.u32 %4, [%8 + 512];\n\tld.global.cg.u32 %5, [%8 + 640];\n\t"
+                 "ld.global.cg.u32 %6, [%8 + 768];\n\tld.global.cg.u32 %7, [%8 + 896];"
+                 : "=r"(value[0]), "=r"(value[1]), "=r"(value[2]), "=r"(value[3]), "=r"(value[4]), "=r"(value[5]),
+                   "=r"(value[6]), "=r"(value[7])
+                 : "l"(from));
 }
 
 /* ---- From one kernel of the step to the next ------------------------------------------------------------------------
@@ -151,6 +212,37 @@ INLINE void wait_for_previous()
     asm volatile("griddepcontrol.wait;" ::: "memory");
 #endif
 }
+
+/* ---- Clusters: blocks that run together and read each other's shared memory (9.0 and up) ---------------------------- */
+
+#if __CUDA_ARCH__ >= 900
+#define CLUSTER(blocks) __attribute__((cluster_dims(blocks, 1, 1)))
+
+INLINE void cluster_arrive()
+{
+    asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
+}
+
+INLINE void cluster_wait()
+{
+    asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory");
+}
+
+/* 16 bytes at the same place in the shared memory of block `rank` of the cluster. */
+INLINE float4 load_from_block(uint32_t address, int rank)
+{
+    float4 value;
+    uint32_t there;
+    asm volatile("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(there) : "r"(address), "r"(rank));
+    asm volatile("ld.shared::cluster.v4.f32 {%0, %1, %2, %3}, [%4];"
+                 : "=f"(value.x), "=f"(value.y), "=f"(value.z), "=f"(value.w)
+                 : "r"(there)
+                 : "memory");
+    return value;
+}
+#else
+#define CLUSTER(blocks)
+#endif
 
 /* ---- Arithmetic ----------------------------------------------------------------------------------------------------- */
 
@@ -196,11 +288,11 @@ template <int tiles> INLINE float inverse_rms(const float *squares, int columns,
     return __fdiv_rn(1.0f, __fsqrt_rn(__fadd_rn(__fdiv_rn(sum_lanes<LANES>(sum), (float)columns), epsilon)));
 }
 
-/* Place of row r, column c in a buffer of B fragments (docs/cuda.md) with `columns` columns, padded to 64. */
-INLINE size_t fragment_place(int row, int column, int columns)
+/* Place of an element in an activation that feeds a product (docs/cuda.md): pieces of 8 rows x 8 columns. `columns`: of the
+   buffer, a multiple of 64. */
+INLINE size_t input_place(int row, int column, int columns)
 {
-    int lane = row % 8 * 4 + column % 8 / 2, place = column % 32 / 16 * 4 + column % 16 / 8 * 2 + column % 2;
-    return ((size_t)(row / 8) * (size_t)(columns / 32) + (size_t)(column / 32)) * 256 + (size_t)(lane * 8 + place);
+    return ((size_t)(row / 8) * (size_t)(columns / 8) + (size_t)(column / 8)) * 64 + (size_t)(row % 8 * 8 + column % 8);
 }
 
 #endif

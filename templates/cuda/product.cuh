@@ -41,6 +41,18 @@ INLINE float4 slice_of(const uint4 weight[4], uint4 b0, uint4 b1)
     return sum;
 }
 
+/* Two slices side by side: twice as many products under way. b0, b1: the lane's elements of 8 columns each. */
+INLINE void slices_of_pair(float4 sum[2], const uint4 first[4], const uint4 second[4], const uint32_t b0[8],
+                           const uint32_t b1[8])
+{
+    sum[0] = sum[1] = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+        multiply_add(sum[0], first[i], b0[2 * i], b0[2 * i + 1]);
+        multiply_add(sum[1], second[i], b1[2 * i], b1[2 * i + 1]);
+    }
+}
+
 /* Writes the lane's four sums of a tile and `rows` <= 8 rows to sums[row][SUM_STRIDE]. */
 template <int rows> INLINE void put_sums(float *sums, float4 sum)
 {
@@ -55,112 +67,156 @@ template <int rows> INLINE void put_sums(float *sums, float4 sum)
     }
 }
 
+/* One of a block's outputs: thread t has the outputs t, t + threads, ... Tile by tile, row by row, so that 16 neighbouring
+   lanes have the 16 weight rows of a tile. */
+template <typename product> struct output {
+    int tile, row, place; /* of the block, of the block, of the tile */
+
+    INLINE_METHOD output(int i)
+    {
+        int number = i * product::threads + (int)threadIdx.x;
+        tile = number / (product::rows * TILE);
+        row = number / TILE % product::rows;
+        place = number % TILE;
+    }
+    INLINE_METHOD bool exists() const
+    {
+        return tile < product::tiles;
+    }
+};
+
 /* ---- Streamed -------------------------------------------------------------------------------------------------------
  *
- * The items of a block are the units of its tiles, tile by tile; warp w takes the items w, w + warps, ... Each lane has a
- * ring of `depth` slices in shared memory that it alone fills and reads: lane l's bytes of a fragment are those that its
- * registers need.
+ * The items of a block are the units of its tiles: unit 0 of all tiles, then unit 1, ... Warp w takes whole units, w,
+ * w + warps, ..., so that the input of a unit is loaded once for all tiles. Each lane has a ring in shared memory that it
+ * alone fills and reads: lane l's bytes of a fragment are those that its registers need. A place of the ring holds two
+ * slices, whose products run side by side.
  */
 template <int rows_, int tiles_, int total_tiles, int slices, int warps_, int depth> struct streamed {
     enum {
         rows = rows_,   /* of the step: at most 8 */
         tiles = tiles_, /* of the block */
+        grid_splits = 1,
         warps = warps_,
-        threads = (warps + 1) * LANES, /* one more warp for what else there is to do */
-        blocks = 512 / threads,        /* of a processor; asks the compiler for at most 128 registers */
+        threads = (warps + 1) * LANES,   /* one more warp for what else there is to do */
+        blocks = threads <= 256 ? 2 : 1, /* of a processor */
         units = (slices + SLICES_OF_UNIT - 1) / SLICES_OF_UNIT,
-        ring = warps * depth * SLICE_WEIGHTS, /* pieces of 16 bytes */
-        unit_sums = rows * SUM_STRIDE,        /* floats */
-        shared_bytes = ring * 16 + tiles * units * unit_sums * 4,
-        outputs = tiles * rows * TILE
+        pair_bytes = 2 * SLICE_WEIGHTS * 16,
+        ring_bytes = depth * pair_bytes, /* of a warp */
+        unit_sums = rows * SUM_STRIDE,   /* floats */
+        shared_bytes = warps * ring_bytes + tiles * units * unit_sums * 4,
+        outputs = tiles * rows * TILE,
+        thread_outputs = (outputs + threads - 1) / threads,
+        unroll = thread_outputs < 4 ? thread_outputs : 4
     };
     static_assert(rows <= 8, "the rows of one mma");
 
     uint32_t own;         /* this lane's part of the ring */
-    uint32_t slot;        /* bytes from there: where the next slice is copied to, and the next one multiplied lies */
-    float *sums;          /* [tiles * units][rows][SUM_STRIDE] */
+    uint32_t place;       /* bytes from there: where the next pair is copied to, and the next one multiplied lies */
+    float *sums;          /* [tiles][units][rows][SUM_STRIDE] */
     const uint4 *weights; /* of the block's first tile, this lane's first piece */
-    const uint4 *next;    /* what is copied next: */
-    int next_item, left;  /* of this item, which has so many slices left */
     uint64_t policy;
-    int first_tile, items;
+    int first_tile, block_tiles;
+    int next_tile, next_unit, next_slice; /* what is copied next */
 
     INLINE int slices_of(int unit)
     {
         return slices % SLICES_OF_UNIT == 0 || unit + 1 < units ? (int)SLICES_OF_UNIT : slices % SLICES_OF_UNIT;
     }
 
-    INLINE_METHOD void next_is(int item)
+    INLINE_METHOD bool idle() const
     {
-        next_item = item;
-        next = weights + (size_t)(item / units * slices + item % units * SLICES_OF_UNIT) * SLICE_WEIGHTS;
-        left = slices_of(item % units);
+        return false;
     }
 
     INLINE_METHOD void copy_next()
     {
-        if (next_item < items) {
+        if (next_unit < units) {
+            const uint4 *from =
+                weights + (size_t)(next_tile * slices + next_unit * SLICES_OF_UNIT + next_slice) * SLICE_WEIGHTS;
+            int count = slices_of(next_unit);
 #pragma unroll
-            for (int i = 0; i < 4; i++)
-                copy_async(own + slot + i * LANES * 16, next + i * LANES, policy);
-            next += SLICE_WEIGHTS;
-            if (--left == 0)
-                next_is(next_item + warps);
+            for (int i = 0; i < 8; i++)
+                if (i < 4 || slices % 2 == 0 || next_slice + 1 < count)
+                    copy_async(own + place + i * LANES * 16, from + i * LANES, policy);
+            next_slice += 2;
+            if (next_slice >= count) {
+                next_slice = 0;
+                if (++next_tile == block_tiles) {
+                    next_tile = 0;
+                    next_unit += warps;
+                }
+            }
         }
         copies_commit();
-        slot = slot + SLICE_WEIGHTS * 16 == depth * SLICE_WEIGHTS * 16 ? 0 : slot + SLICE_WEIGHTS * 16;
+        place = place + pair_bytes == ring_bytes ? 0 : place + pair_bytes;
     }
 
     /* Starts to read the weights. */
     INLINE_METHOD void prefetch(uint4 *shared, const uint4 *matrix)
     {
         int lane = (int)threadIdx.x % LANES, warp = (int)threadIdx.x / LANES;
-        own = shared_address(shared + warp * depth * SLICE_WEIGHTS + lane);
-        sums = (float *)(shared + ring);
+        own = shared_address(shared) + (uint32_t)(warp * ring_bytes + lane * 16);
+        sums = (float *)((char *)shared + warps * ring_bytes);
         policy = read_once();
         first_tile = (int)blockIdx.y * tiles;
-        items = warp < warps ? smaller(tiles, total_tiles - first_tile) * units : 0; /* the last warp has none */
+        block_tiles = smaller(tiles, total_tiles - first_tile);
         weights = matrix + (size_t)first_tile * (slices * SLICE_WEIGHTS) + lane;
-        next_is(warp);
-        slot = 0;
+        next_tile = next_slice = 0;
+        next_unit = warp < warps ? warp : (int)units;
+        place = 0;
 #pragma unroll
         for (int i = 0; i < depth; i++)
             copy_next();
     }
 
-    /* input: B fragments. row_of(i): which row of the input is row i of this block. meanwhile(w, of): what else there
+    /* input: pieces of 8 x 8 elements. row_of(i): which row of the input is row i of this block. meanwhile(w, of): what else there
        is to do before the sums are used, the part of warp w of so many. Afterwards sum() can be read. */
     template <typename row_of_type, typename meanwhile_type>
     INLINE_METHOD void multiply(const uint16_t *input, row_of_type row_of, meanwhile_type meanwhile)
     {
         int lane = (int)threadIdx.x % LANES, warp = (int)threadIdx.x / LANES;
-        int row = lane / 4 < rows ? row_of(lane / 4) : -1;
-        const uint4 *fragments =
-            (const uint4 *)input + (size_t)(row / 8) * (slices * 2 * LANES) + row % 8 * 4 + lane % 4;
-        for (int item = warp; item < items; item += warps) {
-            int unit = item % units, count = slices_of(unit);
-            uint4 b[2 * SLICES_OF_UNIT];
-#pragma unroll
-            for (int i = 0; i < 2 * SLICES_OF_UNIT; i++)
-                b[i] = row >= 0 && i < 2 * count ? load_fresh(fragments + (unit * 2 * SLICES_OF_UNIT + i) * LANES)
-                                                 : make_uint4(0, 0, 0, 0);
-            float4 sum = nothing();
-#pragma unroll
-            for (int slice = 0; slice < SLICES_OF_UNIT; slice++) {
-                if (slice < count) {
-                    copies_wait<depth - 1>();
-                    uint4 weight[4];
-#pragma unroll
-                    for (int i = 0; i < 4; i++)
-                        weight[i] = load_shared(own + slot + i * LANES * 16);
-                    sum = add(sum, slice_of(weight, b[2 * slice], b[2 * slice + 1]));
-                    copy_next();
-                }
-            }
-            put_sums<rows>(sums + item * unit_sums, sum);
-        }
         if (warp == warps)
             meanwhile(0, 1);
+        bool reads = lane / 4 < rows;
+        int row = reads ? row_of(lane / 4) : 0;
+        const uint32_t *own_row =
+            (const uint32_t *)input + (size_t)(row / 8) * (slices * 8 * LANES) + row % 8 * 4 + lane % 4;
+        for (int unit = warp < warps ? warp : (int)units; unit < units; unit += warps) {
+            int count = slices_of(unit);
+            uint32_t b[SLICES_OF_UNIT][8]; /* of each 8 columns: the lane's two of its row */
+#pragma unroll
+            for (int slice = 0; slice < SLICES_OF_UNIT; slice++) {
+#pragma unroll
+                for (int i = 0; i < 8; i++)
+                    b[slice][i] = 0;
+                if (reads && slice < count)
+                    load_fresh_8(b[slice], own_row + (unit * SLICES_OF_UNIT + slice) * 8 * LANES);
+            }
+#pragma unroll 1
+            for (int tile = 0; tile < block_tiles; tile++) {
+                float4 sum = nothing();
+#pragma unroll
+                for (int slice = 0; slice < SLICES_OF_UNIT; slice += 2) {
+                    if (slice < count) {
+                        copies_wait<depth - 1>();
+                        uint4 first[4], second[4];
+#pragma unroll
+                        for (int i = 0; i < 4; i++) {
+                            first[i] = load_shared(own + place + i * LANES * 16);
+                            second[i] = load_shared(own + place + (4 + i) * LANES * 16);
+                        }
+                        float4 both[2];
+                        slices_of_pair(both, first, second, b[slice], b[slice + 1]);
+                        sum = add(sum, both[0]);
+                        if (slices % 2 == 0 || slice + 1 < count)
+                            sum = add(sum, both[1]);
+                        copy_next();
+                    }
+                }
+                put_sums<rows>(sums + (tile * units + unit) * unit_sums, sum);
+            }
+        }
         __syncthreads();
     }
 
@@ -178,35 +234,55 @@ template <int rows_, int tiles_, int total_tiles, int slices, int warps_, int de
 
 /* ---- Blocked --------------------------------------------------------------------------------------------------------
  *
- *                   rows of the step (8 at a time: n)
+ *                   rows of the step (8 at a time: a group)
  *                  +----------------+----------------+
- *      tiles of    | warp 0         | warp 1         |      each warp: warp_tiles x warp_rows / 8 sums in registers.
- *      weights     +----------------+----------------+      A stage of the ring is one slice: the weights of all tiles,
- *                  | warp 2         | warp 3         |      then the input of all rows, both as fragments.
+ *      tiles of    | warp 0         | warp 2         |      each warp: warp_tiles x warp_rows / 8 sums in registers.
+ *      weights     +----------------+----------------+      A stage of the ring is one slice: the weights of all tiles as
+ *                  | warp 1         | warp 3         |      fragments, then the input of all rows as pieces of 8 x 8.
  *                  +----------------+----------------+
+ *
+ * Where the tensor cores of 9.0 are (9.0a), four warps with 32 rows or more multiply together (`wide`): they read the input
+ * from shared memory themselves and give the same bits.
+ *
+ * A matrix with few tiles is cut along K as well: the `splits` blocks of a cluster have the same tiles and rows and each a
+ * range of units. They keep the sums of their units apart, and each adds, in order, all units of its share of the tiles.
+ * Without clusters (before 9.0) the first of them does the work of all.
  */
-template <int rows_, int tiles_, int total_tiles, int padded_rows, int slices, int warp_tiles, int warp_rows, int depth>
+template <int rows_, int tiles_, int total_tiles, int slices, int warp_tiles, int warp_rows, int depth, int splits_>
 struct blocked {
     enum {
         rows = rows_,
-        tiles = tiles_,
-        groups = rows / 8, /* of 8 rows */
+        grid_splits = splits_,
+#if __CUDA_ARCH__ >= 900
+        splits = splits_,
+#else
+        splits = 1,
+#endif
+        multiplied_tiles = tiles_,
+        tiles = multiplied_tiles / splits, /* whose sums this block finishes */
+        groups = rows / 8,
         across = rows / warp_rows,
-        warps = tiles / warp_tiles * across,
+        warps = multiplied_tiles / warp_tiles * across,
         threads = warps * LANES,
-        blocks = rows > 32 ? 1 : 512 / threads,
         units = (slices + SLICES_OF_UNIT - 1) / SLICES_OF_UNIT,
-        stage_weights = tiles * SLICE_WEIGHTS, /* pieces of 16 bytes */
-        stage_input = groups * 2 * LANES,
+        own_units = (units + splits - 1) / splits, /* at most */
+        parts = splits == 1 ? 1 : own_units,
+        part_registers = parts * warp_tiles * warp_rows / 2,
+        blocks = warp_rows > 64 || threads > 256 || part_registers >= 64 ? 1 : 512 / threads, /* of a processor */
+        stage_weights = multiplied_tiles * SLICE_WEIGHTS,                                     /* pieces of 16 bytes */
+        stage_input = groups * 64, /* rows of pieces: 8 pieces of 8 rows a group */
         stage = stage_weights + stage_input,
         input_rounds = (stage_input + threads - 1) / threads,
-        group_sums = 8 * SUM_STRIDE,                  /* floats */
-        sums_bytes = tiles * groups * group_sums * 4, /* where the ring was, at the end */
-        shared_bytes = depth * stage * 16 > sums_bytes ? depth *stage * 16 : sums_bytes,
+        part_pieces = multiplied_tiles * groups * LANES, /* sums of a unit, as they lie in registers */
+        group_sums = 8 * SUM_STRIDE,                     /* floats */
         outputs = tiles * rows * TILE,
-        own_groups = warp_rows / 8
+        thread_outputs = (outputs + threads - 1) / threads,
+        unroll = thread_outputs < 4 ? thread_outputs : 4,
+        own_groups = warp_rows / 8,
+        wide = warp_tiles == 1 && warp_rows % 32 == 0 && multiplied_tiles % 4 == 0
     };
     static_assert(stage_weights % threads == 0, "whole rounds of copies");
+    static_assert(multiplied_tiles % splits == 0, "as many tiles for each block");
 
     uint4 *shared;
     uint32_t ring; /* its address */
@@ -214,7 +290,20 @@ struct blocked {
     const uint4 *input;
     uint32_t source[input_rounds]; /* where this thread's pieces of a slice of the input come from */
     uint64_t policy;
-    int first_tile;
+    int first_tile; /* whose sums this block finishes */
+    int rank, block_tile, first_slice, end_slice;
+
+    /* The units of block `rank` of a cluster: [first_unit(rank), first_unit(rank + 1)). */
+    INLINE int first_unit(int rank)
+    {
+        return units * rank / splits;
+    }
+
+    /* Whether another block does this one's work. */
+    INLINE_METHOD bool idle() const
+    {
+        return splits < grid_splits && rank > 0;
+    }
 
     INLINE_METHOD void copy_weights(int slice)
     {
@@ -222,8 +311,8 @@ struct blocked {
 #pragma unroll
         for (int i = 0; i < stage_weights / threads; i++) {
             int piece = i * threads + (int)threadIdx.x, tile = piece / SLICE_WEIGHTS;
-            if (total_tiles % tiles == 0 ||
-                first_tile + tile < total_tiles) /* what is not there gives sums that nobody uses */
+            /* What is not there gives sums that nobody uses. */
+            if (total_tiles % multiplied_tiles == 0 || block_tile + tile < total_tiles)
                 copy_async(to + piece * 16,
                            weights + (size_t)(tile * slices + slice) * SLICE_WEIGHTS + piece % SLICE_WEIGHTS, policy);
         }
@@ -233,9 +322,9 @@ struct blocked {
     {
 #pragma unroll
         for (int i = 0; i < input_rounds; i++) {
-            int piece = i * threads + (int)threadIdx.x, lane = piece % LANES, half = piece / LANES % 2;
-            int row = piece < stage_input ? row_of(piece / (2 * LANES) * 8 + lane / 4) : 0;
-            source[i] = (uint32_t)((row / 8 * (slices * 2) + half) * LANES + row % 8 * 4 + lane % 4);
+            int number = i * threads + (int)threadIdx.x, piece = number / 8 % 8;
+            int row = number < stage_input ? row_of(number / 64 * 8 + number % 8) : 0;
+            source[i] = (uint32_t)((row / 8 * (slices * 8) + piece) * 8 + row % 8);
         }
     }
 
@@ -246,7 +335,7 @@ struct blocked {
         for (int i = 0; i < input_rounds; i++) {
             int piece = i * threads + (int)threadIdx.x;
             if (stage_input % threads == 0 || piece < stage_input)
-                copy_async(to + piece * 16, input + source[i] + slice * 2 * LANES);
+                copy_async(to + piece * 16, input + source[i] + slice * 64);
         }
     }
 
@@ -255,80 +344,168 @@ struct blocked {
         shared = shared_memory;
         ring = shared_address(shared);
         policy = read_once();
-        first_tile = (int)blockIdx.y * tiles;
-        weights = matrix + (size_t)first_tile * (slices * SLICE_WEIGHTS);
+        rank = (int)blockIdx.x % grid_splits;
+        block_tile = (int)blockIdx.y * multiplied_tiles;
+        first_tile = block_tile + (splits == 1 ? 0 : rank * tiles);
+        weights = matrix + (size_t)block_tile * (slices * SLICE_WEIGHTS);
+        first_slice = splits == 1 ? 0 : first_unit(rank) * SLICES_OF_UNIT;
+        end_slice = idle() ? 0 : splits == 1 ? (int)slices : smaller(first_unit(rank + 1) * SLICES_OF_UNIT, slices);
 #pragma unroll
         for (int slice = 0; slice < depth - 1; slice++) {
-            if (slice < slices)
-                copy_weights(slice);
+            if (first_slice + slice < end_slice)
+                copy_weights(first_slice + slice);
             copies_commit();
         }
     }
 
-    template <typename row_of_type, typename meanwhile_type>
-    INLINE_METHOD void multiply(const uint16_t *fragments, row_of_type row_of, meanwhile_type meanwhile)
+    /* partial += slice, of all tiles and rows of this warp; and the copies for the slice that is depth - 1 ahead. */
+    INLINE_METHOD void add_slice(int slice, int tile, int group, float4 partial[warp_tiles][own_groups])
     {
-        int lane = (int)threadIdx.x % LANES, warp = (int)threadIdx.x / LANES;
-        int tile = warp / across * warp_tiles, group = warp % across * own_groups;
-        input = (const uint4 *)fragments;
-        find_input(row_of);
-#pragma unroll
-        for (int slice = 0; slice < depth - 1; slice++) {
-            if (slice < slices)
-                copy_input(slice);
-            copies_commit();
+        copies_wait<depth - 2>();
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+        if (wide)
+            copies_to_products();
+#endif
+        __syncthreads(); /* this slice has come, for all; the one before has been read, by all */
+        if (slice + depth - 1 < end_slice) {
+            copy_weights(slice + depth - 1);
+            copy_input(slice + depth - 1);
         }
-        meanwhile(warp, warps);
+        copies_commit();
 
-        float4 total[warp_tiles][own_groups], partial[warp_tiles][own_groups];
+        uint32_t from = ring + (slice % depth * stage + (int)threadIdx.x % LANES) * 16;
+        uint4 weight[warp_tiles][4];
 #pragma unroll
         for (int t = 0; t < warp_tiles; t++)
 #pragma unroll
-            for (int g = 0; g < own_groups; g++)
-                total[t][g] = partial[t][g] = nothing();
-
-#pragma unroll 1
-        for (int slice = 0; slice < slices; slice++) {
-            copies_wait<depth - 2>();
-            __syncthreads(); /* this slice has come, for all; the one before has been read, by all */
-            if (slice + depth - 1 < slices) {
-                copy_weights(slice + depth - 1);
-                copy_input(slice + depth - 1);
-            }
-            copies_commit();
-
-            uint32_t from = ring + (slice % depth * stage + lane) * 16;
-            uint4 weight[warp_tiles][4];
+            for (int i = 0; i < 4; i++)
+                weight[t][i] = load_shared(from + ((tile + t) * SLICE_WEIGHTS + i * LANES) * 16);
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+        if constexpr (wide) {
 #pragma unroll
-            for (int t = 0; t < warp_tiles; t++)
+            for (int g = 0; g < own_groups; g += 4) {
+                float4 sums[4];
+                uint32_t of_rows = ring + (slice % depth * stage + stage_weights + (group + g) * 64) * 16;
+                products_begin();
+                multiply_add_32<true>(sums, weight[0][0], of_rows);
+#pragma unroll
+                for (int i = 1; i < 4; i++)
+                    multiply_add_32<false>(sums, weight[0][i], of_rows + i * 256);
+                products_commit();
+                products_wait<0>();
 #pragma unroll
                 for (int i = 0; i < 4; i++)
-                    weight[t][i] = load_shared(from + ((tile + t) * SLICE_WEIGHTS + i * LANES) * 16);
+                    partial[0][g + i] = add(partial[0][g + i], sums[i]);
+            }
+        } else
+#endif
+        {
 #pragma unroll
             for (int g = 0; g < own_groups; g++) {
-                uint32_t of_group = from + (stage_weights + (group + g) * 2 * LANES) * 16;
-                uint4 b0 = load_shared(of_group), b1 = load_shared(of_group + LANES * 16);
+                uint32_t of_group = from + (stage_weights + (group + g) * 64) * 16;
+                uint4 b0 = load_pieces(of_group), b1 = load_pieces(of_group + LANES * 16);
 #pragma unroll
                 for (int t = 0; t < warp_tiles; t++)
                     partial[t][g] = add(partial[t][g], slice_of(weight[t], b0, b1));
             }
-            if (slice % SLICES_OF_UNIT == SLICES_OF_UNIT - 1 || slice == slices - 1) {
+        }
+    }
+
+    template <typename row_of_type, typename meanwhile_type>
+    INLINE_METHOD void multiply(const uint16_t *pieces, row_of_type row_of, meanwhile_type meanwhile)
+    {
+        int lane = (int)threadIdx.x % LANES, warp = (int)threadIdx.x / LANES;
+        int tile = warp % (warps / across) * warp_tiles, group = warp / (warps / across) * own_groups;
+        input = (const uint4 *)pieces;
+        find_input(row_of);
 #pragma unroll
-                for (int t = 0; t < warp_tiles; t++)
+        for (int slice = 0; slice < depth - 1; slice++) {
+            if (first_slice + slice < end_slice)
+                copy_input(first_slice + slice);
+            copies_commit();
+        }
+        meanwhile(warp, warps);
+
+        float4 part[parts][warp_tiles][own_groups];
+        if (splits == 1)
+            for_each_sum([&](int t, int g) { part[0][t][g] = nothing(); });
+        int slice = first_slice;
+        if (splits == 1) {
+#pragma unroll 1
+            for (int unit = 0; unit < units; unit++) {
+                float4 partial[warp_tiles][own_groups];
+                for_each_sum([&](int t, int g) { partial[t][g] = nothing(); });
+#pragma unroll 1
+                for (int i = 0; i < SLICES_OF_UNIT && slice < end_slice; i++)
+                    add_slice(slice++, tile, group, partial);
+                for_each_sum([&](int t, int g) { part[0][t][g] = add(part[0][t][g], partial[t][g]); });
+            }
+        } else {
 #pragma unroll
-                    for (int g = 0; g < own_groups; g++) {
-                        total[t][g] = add(total[t][g], partial[t][g]);
-                        partial[t][g] = nothing();
-                    }
+            for (int unit = 0; unit < parts; unit++) {
+                for_each_sum([&](int t, int g) { part[unit][t][g] = nothing(); });
+#pragma unroll 1
+                for (int i = 0; i < SLICES_OF_UNIT && slice < end_slice; i++)
+                    add_slice(slice++, tile, group, part[unit]);
             }
         }
         __syncthreads(); /* the ring is free: the sums take its place */
+        if (splits == 1) {
+            for_each_sum([&](int t, int g) {
+                put_sums<8>((float *)shared + ((tile + t) * groups + group + g) * group_sums, part[0][t][g]);
+            });
+            __syncthreads();
+        } else {
+#pragma unroll
+            for (int unit = 0; unit < parts; unit++)
+                for_each_sum([&](int t, int g) {
+                    ((float4 *)shared)[unit * part_pieces + ((tile + t) * groups + group + g) * LANES + lane] =
+                        part[unit][t][g];
+                });
+            add_units();
+        }
+    }
+
+    template <typename action> INLINE void for_each_sum(action act)
+    {
 #pragma unroll
         for (int t = 0; t < warp_tiles; t++)
 #pragma unroll
             for (int g = 0; g < own_groups; g++)
-                put_sums<8>((float *)shared + ((tile + t) * groups + group + g) * group_sums, total[t][g]);
+                act(t, g);
+    }
+
+    /* Adds the units of this block's share of the tiles, from all blocks of the cluster. */
+    INLINE_METHOD void add_units()
+    {
+#if __CUDA_ARCH__ >= 900
+        enum { pieces = tiles * groups * LANES, rounds = (pieces + threads - 1) / threads };
+        float4 total[rounds];
+        cluster_arrive();
+        cluster_wait();
+#pragma unroll
+        for (int i = 0; i < rounds; i++) {
+            int piece = i * threads + (int)threadIdx.x;
+            total[i] = nothing();
+            if (pieces % threads == 0 || piece < pieces) {
+                uint32_t at = ring + (rank * pieces + piece) * 16;
+#pragma unroll
+                for (int unit = 0; unit < units; unit++) {
+                    int of = (unit * splits + splits - 1) / units; /* the block that has it */
+                    total[i] = add(total[i], load_from_block(at + (unit - first_unit(of)) * part_pieces * 16, of));
+                }
+            }
+        }
+        cluster_arrive();
+        cluster_wait(); /* all have read: the sums take the parts' place, and blocks may end */
+#pragma unroll
+        for (int i = 0; i < rounds; i++) {
+            int piece = i * threads + (int)threadIdx.x;
+            if (pieces % threads == 0 || piece < pieces)
+                put_sums<8>((float *)shared + piece / LANES * group_sums, total[i]);
+        }
         __syncthreads();
+#endif
     }
 
     INLINE_METHOD float sum(int tile, int row, int column) const

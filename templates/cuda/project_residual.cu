@@ -7,7 +7,7 @@
 enum { SLICES = $depth$_PADDED / 64 };
 typedef $product$ product;
 
-extern "C" __global__ void __launch_bounds__(product::threads, product::blocks)
+extern "C" __global__ void __launch_bounds__(product::threads, product::blocks) $cluster$
     $name$(const __grid_constant__ struct cuda_step step, const __grid_constant__ struct layer layer, int)
 {
     extern __shared__ uint4 shared[];
@@ -16,33 +16,48 @@ extern "C" __global__ void __launch_bounds__(product::threads, product::blocks)
 //% if bias then
     const float *bias = vector(step, layer.$weight$_bias);
 //% end
-    int first_row = (int)blockIdx.x * product::rows;
+    int first_row = (int)blockIdx.x / product::grid_splits * product::rows;
+
+    /* What the outputs need besides their sums is read ahead, if it is little. */
+    enum { AHEAD = product::thread_outputs <= 2 ? product::thread_outputs : 1 };
+    float ahead[AHEAD], gain_ahead[AHEAD];
+    auto row_of = [=](int row) { return smaller(first_row + row, PADDED_ROWS - 1); };
 
     product sums;
     sums.prefetch(shared, matrix(step, layer.$weight$));
     let_next_start();
+    for (int i = 0; i < AHEAD; i++) {
+        output<product> out(i);
+        gain_ahead[i] = gain[smaller((sums.first_tile + out.tile) * TILE + out.place, HIDDEN - 1)];
+    }
     wait_for_previous();
-    if (first_row > 0 && first_row >= step.counts->rows)
+    if (sums.idle() || (first_row > 0 && first_row >= step.counts->rows))
         return;
-    sums.multiply((const element *)a->$input$, [=](int row) { return smaller(first_row + row, PADDED_ROWS - 1); }, [](int, int) {});
+    for (int i = 0; i < AHEAD; i++) {
+        output<product> out(i);
+        int column = smaller((sums.first_tile + out.tile) * TILE + out.place, HIDDEN - 1);
+        ahead[i] = load_fresh(&a->residual[row_of(out.row)][column]);
+    }
+    sums.multiply(a->$input$, row_of, [](int, int) {});
 
-    /* 16 neighbouring lanes have the 16 columns of a tile. */
-    for (int i = (int)threadIdx.x; i < (product::outputs + LANES - 1) / LANES * LANES; i += product::threads) {
-        int tile = i / (product::rows * TILE), own_row = i / TILE % product::rows;
-        int row = first_row + own_row, column = (sums.first_tile + tile) * TILE + i % TILE;
-        bool exists = tile < product::tiles && column < HIDDEN && row < PADDED_ROWS;
+#pragma unroll product::unroll
+    for (int i = 0; i < product::thread_outputs; i++) {
+        output<product> out(i);
+        int row = first_row + out.row, column = (sums.first_tile + out.tile) * TILE + out.place;
+        bool exists = out.exists() && column < HIDDEN && row < PADDED_ROWS;
         float value = 0.0f;
         if (exists) {
-            float sum = sums.sum(tile, own_row, i % TILE);
+            float sum = sums.sum(out.tile, out.row, out.place);
 //% if bias then
             sum = __fadd_rn(sum, bias[column]);
 //% end
-            value = __fadd_rn(a->residual[row][column], sum);
+            value = __fadd_rn(product::thread_outputs == AHEAD ? ahead[i % AHEAD] : a->residual[row][column], sum);
             a->residual[row][column] = value;
-            ((element *)a->input)[fragment_place(row, column, HIDDEN_PADDED)] = to_element(__fmul_rn(value, gain[column]));
+            float next = __fmul_rn(value, product::thread_outputs == AHEAD ? gain_ahead[i % AHEAD] : gain[column]);
+            a->input[input_place(row, column, HIDDEN_PADDED)] = to_element(next);
         }
         float squares = sum_lanes<TILE>(__fmul_rn(value, value));
-        if (exists && i % TILE == 0)
+        if (exists && out.place == 0)
             a->squares[row][column / TILE] = squares;
     }
 }

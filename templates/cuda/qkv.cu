@@ -20,36 +20,59 @@ enum { SLICES = HIDDEN_PADDED / 64, PAIRS = TILE / 2, HALF = HEAD_DIM / 2, HEAD_
 //% end
 typedef $product$ product;
 
-extern "C" __global__ void __launch_bounds__(product::threads, product::blocks)
+extern "C" __global__ void __launch_bounds__(product::threads, product::blocks) $cluster$
     $name$(const __grid_constant__ struct cuda_step step, const __grid_constant__ struct layer layer, int index)
 {
     extern __shared__ uint4 shared[];
     __shared__ float scale[product::rows];
+//% if not qk_norm then
+    __shared__ int slot[product::rows]; /* where each row's key goes, -1: the row is not there */
+//% end
     struct activations *a = activations(step);
 //% if bias then
     const float *bias = vector(step, layer.qkv_bias);
 //% end
-    int first_row = (int)blockIdx.x * product::rows;
+    int first_row = (int)blockIdx.x / product::grid_splits * product::rows;
+
+    int rows = step.counts->rows; /* there before the step's first kernel starts, like the rows themselves */
 
     product sums;
     sums.prefetch(shared, matrix(step, layer.qkv));
     let_next_start();
     wait_for_previous();
-    if (first_row > 0 && first_row >= step.counts->rows)
+    if (sums.idle() || first_row >= rows)
         return;
+//% if not qk_norm then
+    /* What the outputs need besides their sums is read ahead, if it is little. */
+    enum { AHEAD = product::thread_outputs <= 2 ? product::thread_outputs : 1 };
+    float cosine_ahead[AHEAD], sine_ahead[AHEAD];
+#pragma unroll
+    for (int i = 0; i < AHEAD; i++) {
+        output<product> out(i);
+        int row = smaller(first_row + out.row, rows - 1);
+        int pair = (sums.first_tile + out.tile) % HEAD_TILES * PAIRS + out.place % PAIRS;
+        cosine_ahead[i] = load_fresh(&a->cosine$rotary$[row][pair]);
+        sine_ahead[i] = load_fresh(&a->sine$rotary$[row][pair]);
+    }
+//% end
     auto row_of = [=](int row) { return smaller(first_row + row, PADDED_ROWS - 1); };
-    sums.multiply((const element *)a->input, row_of, [&](int warp, int warps) {
-        for (int row = warp; row < product::rows; row += warps)
+    sums.multiply(a->input, row_of, [&](int warp, int warps) {
+        for (int row = warp; row < product::rows; row += warps) {
             scale[row] = inverse_rms<HIDDEN_TILES>(a->squares[row_of(row)], HIDDEN, $epsilon$);
+//% if not qk_norm then
+            slot[row] = first_row + row < rows ? own_slot(step, step.row[first_row + row]) : -1;
+//% end
+        }
     });
 
 //% if qk_norm then
     (void)index;
-    for (int i = (int)threadIdx.x; i < product::outputs; i += product::threads) {
-        int tile = i / (product::rows * TILE), own_row = i / TILE % product::rows;
-        int row = first_row + own_row, column = (sums.first_tile + tile) * TILE + i % TILE;
-        if (column < QKV && row < PADDED_ROWS) {
-            float value = __fmul_rn(sums.sum(tile, own_row, i % TILE), scale[own_row]);
+#pragma unroll product::unroll
+    for (int i = 0; i < product::thread_outputs; i++) {
+        output<product> out(i);
+        int row = first_row + out.row, column = (sums.first_tile + out.tile) * TILE + out.place;
+        if (out.exists() && column < QKV && row < PADDED_ROWS) {
+            float value = __fmul_rn(sums.sum(out.tile, out.row, out.place), scale[out.row]);
 //% if bias then
             value = __fadd_rn(value, bias[column]);
 //% end
@@ -57,16 +80,16 @@ extern "C" __global__ void __launch_bounds__(product::threads, product::blocks)
         }
     }
 //% else
-    /* 16 neighbouring lanes have a tile. */
-    for (int i = (int)threadIdx.x; i < (product::outputs + LANES - 1) / LANES * LANES; i += product::threads) {
-        int tile = i / (product::rows * TILE), own_row = i / TILE % product::rows, place = i % TILE;
-        int row = first_row + own_row, all_tiles = sums.first_tile + tile;
-        int head = all_tiles / HEAD_TILES, tile_of_head = all_tiles % HEAD_TILES; /* queries, keys, values */
-        bool turns = head < HEADS + KV_HEADS;
-        int dim = turns ? tile_of_head * PAIRS + place % PAIRS + place / PAIRS * HALF : tile_of_head * TILE + place;
-        bool exists = tile < product::tiles && all_tiles < QKV_TILES && row < step.counts->rows;
+#pragma unroll product::unroll
+    for (int i = 0; i < product::thread_outputs; i++) {
+        output<product> out(i);
+        int row = first_row + out.row, tile = sums.first_tile + out.tile;
+        int head = tile / HEAD_TILES, tile_of_head = tile % HEAD_TILES; /* queries, keys, values */
+        bool turns = head < HEADS + KV_HEADS, exists = out.exists() && tile < QKV_TILES && slot[out.row] >= 0;
+        int dim = turns ? tile_of_head * PAIRS + out.place % PAIRS + out.place / PAIRS * HALF
+                        : tile_of_head * TILE + out.place;
 
-        float value = exists ? __fmul_rn(sums.sum(tile, own_row, place), scale[own_row]) : 0.0f;
+        float value = exists ? __fmul_rn(sums.sum(out.tile, out.row, out.place), scale[out.row]) : 0.0f;
 //% if bias then
         if (exists)
             value = __fadd_rn(value, bias[head * HEAD_DIM + dim]);
@@ -75,14 +98,16 @@ extern "C" __global__ void __launch_bounds__(product::threads, product::blocks)
         if (!exists)
             continue;
         if (turns) {
-            float cosine = load_fresh(&a->cosine$rotary$[row][dim % HALF]), sine = load_fresh(&a->sine$rotary$[row][dim % HALF]);
+            bool ahead = product::thread_outputs == AHEAD;
+            float cosine = ahead ? cosine_ahead[i % AHEAD] : load_fresh(&a->cosine$rotary$[row][dim % HALF]);
+            float sine = ahead ? sine_ahead[i % AHEAD] : load_fresh(&a->sine$rotary$[row][dim % HALF]);
             float across = __fmul_rn(partner, sine);
             value = __fadd_rn(__fmul_rn(value, cosine), dim < HALF ? -across : across);
         }
         if (head < HEADS) {
             a->query[row][head * HEAD_DIM + dim] = to_element(value);
         } else {
-            element *key = state_slot(step, own_slot(step, step.row[row]), index, (head - HEADS) % KV_HEADS);
+            element *key = state_slot(step, slot[out.row], index, (head - HEADS) % KV_HEADS);
             key[(turns ? 0 : VALUE_OFFSET) + dim] = to_element(value);
         }
     }

@@ -22,8 +22,8 @@ typedef uint16_t element;
 
 #define ALIGNED __attribute__((aligned(512)))
 
-/* What a step computes on its way: step.arena, zero at load. Rows are padded to a multiple of 8; "fragments" are the
-   B operands of docs/cuda.md, whose padding columns nobody writes: they stay zero. */
+/* What a step computes on its way: step.arena, zero at load. Rows are padded to a multiple of 8; "pieces" are the inputs
+   of products (docs/cuda.md), whose padding columns nobody writes: they stay zero. */
 struct activations {
 //% for _, line in ipairs(buffer_lines) do
     $line$

@@ -208,7 +208,7 @@ function tests.traces_are_those_of_the_cpu()
       for _, trace in ipairs(plan.traces) do known[trace:gsub("^layer%.%*%.", "")] = true end
       for _, trace in ipairs(plan.cuda.traces) do
          check.is(known[trace.name], "%s: --dump does not know %s", name, trace.name)
-         check.equal(trace.order == "FRAGMENTS", trace.name == "attention" or trace.name == "gate_up")
+         check.equal(trace.order == "PIECES", trace.name == "attention" or trace.name == "gate_up")
       end
       check.is(#plan.cuda.traces >= 6)
    end

@@ -444,21 +444,19 @@ START_TEST(dumps)
 END_TEST
 
 /* docs/cuda.md's formula, place by place. */
-START_TEST(fragments)
+START_TEST(pieces)
 {
-    enum { ROWS = 11, COLUMNS = 70, BLOCKS = 3 };
-    static uint16_t packed[16 * BLOCKS * 32], rows[ROWS * COLUMNS];
-    for (int i = 0; i < 16 * BLOCKS * 32; i++)
+    enum { ROWS = 11, COLUMNS = 70, ACROSS = 16 };
+    static uint16_t packed[16 * ACROSS * 8], rows[ROWS * COLUMNS];
+    for (int i = 0; i < 16 * ACROSS * 8; i++)
         packed[i] = (uint16_t)i;
     cuda_trace_unpack(rows, packed, ROWS, COLUMNS);
     ck_assert_int_eq(rows[0], 0);
-    ck_assert_int_eq(rows[1], 1);
-    ck_assert_int_eq(rows[2], 8);                                         /* lane 1 */
-    ck_assert_int_eq(rows[8], 2);                                         /* lane 0, b1 */
-    ck_assert_int_eq(rows[16], 4);                                        /* the second step of K */
-    ck_assert_int_eq(rows[COLUMNS], 4 * 8);                               /* row 1: lane 4 */
-    ck_assert_int_eq(rows[32], 256);                                      /* the next piece */
-    ck_assert_int_eq(rows[8 * COLUMNS + 65], BLOCKS * 256 + 2 * 256 + 1); /* the next rows */
+    ck_assert_int_eq(rows[7], 7);
+    ck_assert_int_eq(rows[8], 64);           /* the next piece */
+    ck_assert_int_eq(rows[COLUMNS + 2], 10); /* row 1 */
+    ck_assert_int_eq(rows[7 * COLUMNS + 69], 8 * 64 + 7 * 8 + 5);
+    ck_assert_int_eq(rows[8 * COLUMNS + 65], ACROSS * 64 + 8 * 64 + 1); /* the next rows */
 }
 END_TEST
 
@@ -785,7 +783,7 @@ static Suite *suite(void)
     tcase_add_test(same, another_thread);
     tcase_add_loop_test(same, weights_of_a_file, 0, 4);
     tcase_add_test(same, dumps);
-    tcase_add_test(same, fragments);
+    tcase_add_test(same, pieces);
     tcase_add_loop_test(same, graphs, 0, 2);
     suite_add_tcase(suite, same);
     TCase *errors = tcase_create("errors");

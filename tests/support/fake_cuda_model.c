@@ -158,9 +158,9 @@ void fake_cuda_init(struct fake_cuda *gpu, struct fake_model *fake, const struct
     }
     gpu->section[0] = (struct cuda_section){(int32_t)(embedding - model->tensors), CUDA_PACKING_ROWS, 0, packed};
     gpu->section[1] = (struct cuda_section){(int32_t)(head - model->tensors), CUDA_PACKING_COPY, packed, head->bytes};
-    uint64_t floats = rows * 8, fragments = floats + rows * FAKE_TRACES * 4;
+    uint64_t floats = rows * 8, pieces = floats + rows * FAKE_TRACES * 4;
     gpu->trace[0] = (struct cuda_trace){"key", "keys", DTYPE_F32, CUDA_ORDER_ROWS, FAKE_TRACES, floats};
-    gpu->trace[1] = (struct cuda_trace){"key", "hash", DTYPE_BF16, CUDA_ORDER_FRAGMENTS, 4, fragments};
+    gpu->trace[1] = (struct cuda_trace){"key", "hash", DTYPE_BF16, CUDA_ORDER_PIECES, 4, pieces};
     gpu->cuda = (struct cuda_model){
         .targets = options->targets ? options->targets : targets,
         .target_count = options->targets ? options->target_count : 3,
@@ -174,7 +174,7 @@ void fake_cuda_init(struct fake_cuda *gpu, struct fake_model *fake, const struct
         .sections = gpu->section,
         .section_count = 2,
         .weights_bytes = (packed + head->bytes + 511) / 512 * 512,
-        .arena_bytes = fragments + (rows + 7) / 8 * 512,
+        .arena_bytes = pieces + (rows + 7) / 8 * 1024,
         .buckets = fake_buckets,
         .bucket_count = 4,
         .traces = gpu->trace,

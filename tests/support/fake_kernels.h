@@ -6,7 +6,7 @@
 #include "cuda_draw.h"
 #include "cuda_step.h"
 
-enum { FAKE_TRACES = 4, FAKE_FRAGMENT_COLUMNS = 32 };
+enum { FAKE_TRACES = 4 };
 
 /* What other models have as constants. */
 struct fake_layer {
@@ -60,7 +60,7 @@ FAKE_INLINE float *fake_floats(const struct cuda_step *step, const struct fake_l
     return (float *)(void *)(fake_hashes(step) + layer->max_rows);
 }
 
-FAKE_INLINE uint16_t *fake_fragments(const struct cuda_step *step, const struct fake_layer *layer)
+FAKE_INLINE uint16_t *fake_pieces(const struct cuda_step *step, const struct fake_layer *layer)
 {
     return (uint16_t *)(void *)(fake_floats(step, layer) + (size_t)layer->max_rows * FAKE_TRACES);
 }
@@ -97,8 +97,7 @@ KERNEL(fake_keys)(GRID_CONSTANT struct cuda_step step, GRID_CONSTANT struct fake
         memcpy(page + (size_t)layer.page * 16 + place * 4, &position, 4);
         for (int c = 0; c < FAKE_TRACES; c++) {
             fake_floats(&step, &layer)[r * FAKE_TRACES + c] = (float)(token * FAKE_TRACES + c);
-            int lane = r % 8 * 4 + c % 8 / 2;
-            fake_fragments(&step, &layer)[((r / 8) * 32 + lane) * 8 + c % 2] = (uint16_t)(0x3f80 + row->position);
+            fake_pieces(&step, &layer)[r / 8 * 512 + r % 8 * 8 + c] = (uint16_t)(0x3f80 + row->position);
         }
     }
 }

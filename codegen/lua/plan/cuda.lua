@@ -70,15 +70,15 @@ end
 local function common_buffers(rotaries)
    local buffers = {
       { type = "float", name = "residual", shape = "[PADDED_ROWS][HIDDEN]", comment = "the residual stream" },
-      { type = "element", name = "input", shape = "[PADDED_ROWS / 8][HIDDEN_PADDED / 32][32][8]",
-        comment = "residual * gain of the next norm, fragments" },
+      { type = "element", name = "input", shape = "[PADDED_ROWS * HIDDEN_PADDED]", order = "PIECES",
+        comment = "residual * gain of the next norm, pieces" },
       { type = "float", name = "squares", shape = "[PADDED_ROWS][HIDDEN_TILES]",
         comment = "of the residual, summed by 16 columns" },
       { type = "element", name = "query", shape = "[PADDED_ROWS][QUERY]", comment = "after rope" },
-      { type = "element", name = "attention", shape = "[PADDED_ROWS / 8][QUERY_PADDED / 32][32][8]",
-        comment = "what the heads gathered, fragments" },
-      { type = "element", name = "gated", shape = "[PADDED_ROWS / 8][INTERMEDIATE_PADDED / 32][32][8]",
-        comment = "activation(gate) * up, fragments" },
+      { type = "element", name = "attention", shape = "[PADDED_ROWS * QUERY_PADDED]", order = "PIECES",
+        comment = "what the heads gathered, pieces" },
+      { type = "element", name = "gated", shape = "[PADDED_ROWS * INTERMEDIATE_PADDED]", order = "PIECES",
+        comment = "activation(gate) * up, pieces" },
    }
    for _, rotary in ipairs(rotaries) do
       for _, name in ipairs { "cosine", "sine" } do
@@ -101,7 +101,7 @@ local function add_buffers(buffers, stage)
    end
 end
 
--- What --dump shows, by stage: buffers of fragments say so by their shape.
+-- What --dump shows, by stage: buffers of pieces say so.
 local function traces_of(stages, buffers)
    local traces, seen = {}, {}
    for _, stage in ipairs(stages) do
@@ -113,7 +113,7 @@ local function traces_of(stages, buffers)
                traces[#traces + 1] = {
                   name = name, stage = stage.trace, buffer = buffer_name, columns = columns,
                   dtype = buffer.type == "float" and "F32" or "BF16",
-                  order = buffer.shape:find("%[32%]%[8%]$") and "FRAGMENTS" or "ROWS",
+                  order = buffer.order or "ROWS",
                }
             end
          end

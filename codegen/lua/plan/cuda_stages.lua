@@ -25,13 +25,11 @@ local cuda_stages = {}
 -- Cost of a product: what a row computes, and the bytes of weights that a step reads.
 local function product(rows, columns) return { flops_per_row = 2 * rows * columns, weight_bytes = 2 * rows * columns } end
 
-local MOST_ROWS = 64 -- a product of 128 rows takes all 255 registers, and with some shapes more
-
 -- A product: its tiles of weight rows, their constant, its padded columns. cuda_products decides how it is cut.
 local function product_stage(stage, tiles, constant, columns)
-   local cut = cuda_products.stage { tiles = tiles, tiles_name = constant, columns = columns, most = MOST_ROWS }
+   local cut = cuda_products.stage { tiles = tiles, tiles_name = constant, columns = columns }
    stage.classes, stage.threads, stage.shared, stage.grid = cut.classes, cut.threads, cut.shared, cut.grid
-   function stage.class_values(class) return { product = cut.product(class) } end
+   stage.class_values = cut.values
    return stage
 end
 

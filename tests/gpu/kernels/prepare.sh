@@ -43,8 +43,8 @@ program() { # NAME SOURCE
 products() { # NAME
     local stage
     for stage in qkv attention_output gate_up down head; do
-        kernels_of "$1" $stage | while read -r name threads shared rows _ y; do
-            echo "{\"$stage\", \"$name\", $rows, $threads, $shared, $y, NULL}," >>"$dir/$1/kernels.inc"
+        kernels_of "$1" $stage | while read -r name threads shared rows x y; do
+            echo "{\"$stage\", \"$name\", $rows, $threads, $shared, $y, $x, NULL}," >>"$dir/$1/kernels.inc"
             cubin "$1" "$name"
         done
     done

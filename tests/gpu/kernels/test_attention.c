@@ -140,16 +140,14 @@ static void run(const struct test_row *rows, int n, int class, int blocks, eleme
     int index = TESTED_LAYER;
     struct gpu_launch launch = {t.kernel[class], {(unsigned)blocks}, 128, CLASS[class].shared, 0};
     gpu_launch(&launch, (void *[]){&t.step, &layer, &index});
-    static element fragments[(MAX_ROWS + 7) / 8 * 8 * QUERY_PADDED];
-    gpu_download(fragments, t.arena->attention, (size_t)((n + 7) / 8) * 8 * QUERY_PADDED * sizeof *fragments);
+    static element pieces[(MAX_ROWS + 7) / 8 * 8 * QUERY_PADDED];
+    gpu_download(pieces, t.arena->attention, (size_t)((n + 7) / 8) * 8 * QUERY_PADDED * sizeof *pieces);
     for (int r = 0; r < n; r++)
         for (int c = 0; c < QUERY; c++)
             out[(size_t)r * QUERY + (size_t)c] =
-                fragments[((r / 8) * (QUERY_PADDED / 32) + c / 32) * 256 + (r % 8 * 4 + c % 8 / 2) * 8 +
-                          c % 32 / 16 * 4 + c % 16 / 8 * 2 + c % 2];
+                pieces[((r / 8) * (QUERY_PADDED / 8) + c / 8) * 64 + r % 8 * 8 + c % 8];
     for (int r = n; r < (n + 7) / 8 * 8; r++)
-        test_check(fragments[((r / 8) * (QUERY_PADDED / 32)) * 256 + (r % 8 * 4) * 8] == 0xffff,
-                   "padding row %d was written", r);
+        test_check(pieces[(r / 8) * (QUERY_PADDED / 8) * 64 + r % 8 * 8] == 0xffff, "padding row %d was written", r);
     static int arrivals[sizeof t.arena->attention_arrivals / sizeof(int)];
     gpu_download(arrivals, t.arena->attention_arrivals, sizeof arrivals);
     int left = 0;

@@ -32,10 +32,10 @@ static void run(CUfunction kernel, struct layer layer, int index)
     gpu_download(host, arena, sizeof *host);
 }
 
-static element fragment(const element *buffer, int columns, int r, int c)
+/* An element of an activation that lies in pieces (docs/cuda.md). */
+static element in_pieces(const element *buffer, int columns, int r, int c)
 {
-    return buffer[((r / 8) * (columns / 32) + c / 32) * 256 + (r % 8 * 4 + c % 8 / 2) * 8 + c % 32 / 16 * 4 +
-                  c % 16 / 8 * 2 + c % 2];
+    return buffer[((r / 8) * (columns / 8) + c / 8) * 64 + r % 8 * 8 + c % 8];
 }
 
 static void check_embed(const char *folder, const float *gain, const element *table)
@@ -51,7 +51,7 @@ static void check_embed(const char *folder, const float *gain, const element *ta
         for (int c = 0; c < HIDDEN; c++) {
             float x = bf16_to_float(table[(size_t)token * HIDDEN + (size_t)c]);
             wrong_residual += host->residual[r][c] != x;
-            wrong_input += fragment(&host->input[0][0][0][0], HIDDEN_PADDED, r, c) != bf16_of(x * gain[c]);
+            wrong_input += in_pieces(host->input, HIDDEN_PADDED, r, c) != bf16_of(x * gain[c]);
         }
         for (int tile = 0; tile < HIDDEN_TILES; tile++) {
             double sum = 0;

@@ -358,8 +358,7 @@ static __device__ void attend_values(struct shared *shared, int stage, int tiles
 static __device__ void store_output(const struct cuda_step &step, int row, int head, int dimension, float value)
 {
     int column = head * HEAD_DIM + dimension;
-    activations(step)->attention[row / 8][column / 32][row % 8 * 4 + column % 8 / 2]
-                               [column % 32 / 16 * 4 + column % 16 / 8 * 2 + column % 2] = to_element(value);
+    activations(step)->attention[input_place(row, column, QUERY_PADDED)] = to_element(value);
 }
 
 /* What a block has computed alone. */

@@ -21,8 +21,8 @@ static const struct launch LAUNCH_EMBED[] = {
 };
 
 static const struct launch LAUNCH_QKV[] = {
-    {1, KERNEL_QKV_1, 1, 10, 1},
-    {8, KERNEL_QKV_8, 1, 10, 1},
+    {1, KERNEL_QKV_1, 1, 40, 1},
+    {8, KERNEL_QKV_8, 1, 40, 1},
 };
 
 static const struct launch LAUNCH_ROPE_STATE[] = {
@@ -37,23 +37,23 @@ static const struct launch LAUNCH_ATTENTION[] = {
 };
 
 static const struct launch LAUNCH_ATTENTION_OUTPUT[] = {
-    {1, KERNEL_ATTENTION_OUTPUT_1, 1, 2, 1},
-    {8, KERNEL_ATTENTION_OUTPUT_8, 1, 2, 1},
+    {1, KERNEL_ATTENTION_OUTPUT_1, 1, 6, 1},
+    {8, KERNEL_ATTENTION_OUTPUT_8, 1, 6, 1},
 };
 
 static const struct launch LAUNCH_GATE_UP[] = {
-    {1, KERNEL_GATE_UP_1, 1, 3, 1},
-    {8, KERNEL_GATE_UP_8, 1, 3, 1},
+    {1, KERNEL_GATE_UP_1, 1, 11, 1},
+    {8, KERNEL_GATE_UP_8, 1, 11, 1},
 };
 
 static const struct launch LAUNCH_DOWN[] = {
-    {1, KERNEL_DOWN_1, 1, 2, 1},
-    {8, KERNEL_DOWN_8, 1, 2, 1},
+    {1, KERNEL_DOWN_1, 1, 6, 1},
+    {8, KERNEL_DOWN_8, 1, 6, 1},
 };
 
 static const struct launch LAUNCH_HEAD[] = {
-    {1, KERNEL_HEAD_1, 1, 5, 1},
-    {8, KERNEL_HEAD_8, 1, 5, 1},
+    {1, KERNEL_HEAD_1, 1, 17, 1},
+    {8, KERNEL_HEAD_8, 1, 17, 1},
 };
 
 // clang-format on

@@ -8,34 +8,38 @@
 #include "shapes.cuh"
 
 enum { SLICES = HIDDEN_PADDED / 64 };
-typedef streamed<1, 4, QKV_TILES, SLICES, 4, 8> product;
+typedef streamed<1, 1, QKV_TILES, SLICES, 1, 4> product;
 
-extern "C" __global__ void __launch_bounds__(product::threads, product::blocks)
+extern "C" __global__ void __launch_bounds__(product::threads, product::blocks) 
     qkv_1(const __grid_constant__ struct cuda_step step, const __grid_constant__ struct layer layer, int index)
 {
     extern __shared__ uint4 shared[];
     __shared__ float scale[product::rows];
     struct activations *a = activations(step);
-    int first_row = (int)blockIdx.x * product::rows;
+    int first_row = (int)blockIdx.x / product::grid_splits * product::rows;
+
+    int rows = step.counts->rows; /* there before the step's first kernel starts, like the rows themselves */
 
     product sums;
     sums.prefetch(shared, matrix(step, layer.qkv));
     let_next_start();
     wait_for_previous();
-    if (first_row > 0 && first_row >= step.counts->rows)
+    if (sums.idle() || first_row >= rows)
         return;
     auto row_of = [=](int row) { return smaller(first_row + row, PADDED_ROWS - 1); };
-    sums.multiply((const element *)a->input, row_of, [&](int warp, int warps) {
-        for (int row = warp; row < product::rows; row += warps)
+    sums.multiply(a->input, row_of, [&](int warp, int warps) {
+        for (int row = warp; row < product::rows; row += warps) {
             scale[row] = inverse_rms<HIDDEN_TILES>(a->squares[row_of(row)], HIDDEN, 1e-05f);
+        }
     });
 
     (void)index;
-    for (int i = (int)threadIdx.x; i < product::outputs; i += product::threads) {
-        int tile = i / (product::rows * TILE), own_row = i / TILE % product::rows;
-        int row = first_row + own_row, column = (sums.first_tile + tile) * TILE + i % TILE;
-        if (column < QKV && row < PADDED_ROWS) {
-            float value = __fmul_rn(sums.sum(tile, own_row, i % TILE), scale[own_row]);
+#pragma unroll product::unroll
+    for (int i = 0; i < product::thread_outputs; i++) {
+        output<product> out(i);
+        int row = first_row + out.row, column = (sums.first_tile + out.tile) * TILE + out.place;
+        if (out.exists() && column < QKV && row < PADDED_ROWS) {
+            float value = __fmul_rn(sums.sum(out.tile, out.row, out.place), scale[out.row]);
             a->qkv[row][column] = value;
         }
     }

@@ -44,20 +44,20 @@ typedef uint16_t element;
 
 #define ALIGNED __attribute__((aligned(512)))
 
-/* What a step computes on its way: step.arena, zero at load. Rows are padded to a multiple of 8; "fragments" are the
-   B operands of docs/cuda.md, whose padding columns nobody writes: they stay zero. */
+/* What a step computes on its way: step.arena, zero at load. Rows are padded to a multiple of 8; "pieces" are the inputs
+   of products (docs/cuda.md), whose padding columns nobody writes: they stay zero. */
 struct activations {
-    float residual[PADDED_ROWS][HIDDEN] ALIGNED;                             /* the residual stream */
-    element input[PADDED_ROWS / 8][HIDDEN_PADDED / 32][32][8] ALIGNED;       /* residual * gain of the next norm, fragments */
-    float squares[PADDED_ROWS][HIDDEN_TILES] ALIGNED;                        /* of the residual, summed by 16 columns */
-    element query[PADDED_ROWS][QUERY] ALIGNED;                               /* after rope */
-    element attention[PADDED_ROWS / 8][QUERY_PADDED / 32][32][8] ALIGNED;    /* what the heads gathered, fragments */
-    element gated[PADDED_ROWS / 8][INTERMEDIATE_PADDED / 32][32][8] ALIGNED; /* activation(gate) * up, fragments */
-    float cosine[PADDED_ROWS][HEAD_DIM / 2] ALIGNED;                         /* of each row's position */
-    float sine[PADDED_ROWS][HEAD_DIM / 2] ALIGNED;                           /* of each row's position */
-    float qkv[PADDED_ROWS][QKV] ALIGNED;                                     /* before norm and rope */
-    int attention_arrivals[PADDED_ROWS * KV_HEADS] ALIGNED;                  /* passes done of a (tile, head); zero between stages */
-    float attention_partials[1672704] ALIGNED;                               /* of (tile, head)s that several blocks share */
+    float residual[PADDED_ROWS][HIDDEN] ALIGNED;              /* the residual stream */
+    element input[PADDED_ROWS * HIDDEN_PADDED] ALIGNED;       /* residual * gain of the next norm, pieces */
+    float squares[PADDED_ROWS][HIDDEN_TILES] ALIGNED;         /* of the residual, summed by 16 columns */
+    element query[PADDED_ROWS][QUERY] ALIGNED;                /* after rope */
+    element attention[PADDED_ROWS * QUERY_PADDED] ALIGNED;    /* what the heads gathered, pieces */
+    element gated[PADDED_ROWS * INTERMEDIATE_PADDED] ALIGNED; /* activation(gate) * up, pieces */
+    float cosine[PADDED_ROWS][HEAD_DIM / 2] ALIGNED;          /* of each row's position */
+    float sine[PADDED_ROWS][HEAD_DIM / 2] ALIGNED;            /* of each row's position */
+    float qkv[PADDED_ROWS][QKV] ALIGNED;                      /* before norm and rope */
+    int attention_arrivals[PADDED_ROWS * KV_HEADS] ALIGNED;   /* passes done of a (tile, head); zero between stages */
+    float attention_partials[1672704] ALIGNED;                /* of (tile, head)s that several blocks share */
 };
 
 /* Where one layer's weights lie, in bytes from step.weights. Matrices are tiles of fragments (docs/cuda.md). */
