@@ -134,6 +134,9 @@ bench llama1b -p 2048 -n 8 -r 5
 bench llama8b -p 256 -n 64 -r 5
 bench llama8b -p 8192 -n 32 -r 2
 bench llama8b -p 512 -n 32 -b 32 -r 2
+bench llama8b -p 256 -n 16 -b 256 -r 1
 bench llama8b -p 2048 -n 8 -r 5
+bench llama8b_1024 -p 2048 -n 8 -r 5
+bench qwen06b -p 256 -n 64 -r 5
 timeout 60 ./llama1b/llama1b bench -p 256 -n 32 -r 1 --stages | sed 's/^/measured /'
 timeout 60 ./llama8b/llama8b bench -p 256 -n 32 -r 1 --stages | sed 's/^/measured /'
