@@ -396,8 +396,8 @@ INLINE float sum_lanes(f32x16 value)
     return (four[0] + four[2]) + (four[1] + four[3]);
 }
 
-/* The sums of four vectors, each as sum_lanes has it. */
-INLINE f32x4 sum_lanes_of_four(const f32x16 value[4])
+/* The sums of four vectors, value[0] to value[3], each as sum_lanes has it. */
+INLINE f32x4 sum_lanes_of_four(const f32x16 *value)
 {
 #if defined(__AVX2__)
     __m256 eight[4];
