@@ -49,7 +49,7 @@ struct cuda_section {
 
 /* How a buffer of the arena lies. */
 enum cuda_order {
-    CUDA_ORDER_ROWS,      /* row-major [rows][columns] */
+    CUDA_ORDER_ROWS,   /* row-major [rows][columns] */
     CUDA_ORDER_PIECES, /* bf16 in pieces of 8 x 8 (docs/cuda.md), columns padded to 64, rows to 8 */
 };
 

@@ -26,7 +26,8 @@ extern "C" __global__ void __launch_bounds__(product::threads, product::blocks) 
     extern __shared__ uint4 shared[];
     __shared__ float scale[product::rows];
 //% if not qk_norm then
-    __shared__ int slot[product::rows]; /* where each row's key goes, -1: the row is not there */
+    /* where each row's key goes, -1: the row is not there */
+    __shared__ int slot[product::rows];
 //% end
     struct activations *a = activations(step);
 //% if bias then
