@@ -8,7 +8,7 @@ enum { CHAINS = 12 / PARTS }; /* sums beside each other, so that none waits for 
 double measure_peak(int rounds)
 {
     static const element zeros[STRIDE];
-    static volatile float sink;
+    volatile float sink = 0.0f; /* what the compiler cannot see through; each thread has its own */
     operand a = load_operand(zeros), b = load_operand(zeros);
     f32x16 sum[CHAINS];
     for (int i = 0; i < CHAINS; i++)

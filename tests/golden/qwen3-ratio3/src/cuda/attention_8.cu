@@ -16,19 +16,19 @@ enum {
     GROUP = HEADS / KV_HEADS,
     BUCKET = 8,
     WINDOW = 0, /* positions that a row looks back, itself included; 0: all */
-    TILES = 1, /* column tiles of 8 */
+    TILES = 1,   /* column tiles of 8 */
     COLUMNS = 8 * TILES,
     ROWS = COLUMNS / GROUP,
     WARPS = 4,
     THREADS = LANES * WARPS,
     STAGES = 3, /* leaves in shared memory: one in use, the others on their way */
     AHEAD = STAGES - 1,
-    PITCH = HEAD_DIM + 8,                    /* elements from key to key in shared memory: no bank conflicts for ldmatrix */
-    CHUNKS = HEAD_DIM / 8,                   /* of 16 bytes in a key */
-    STEPS = HEAD_DIM / 16,                   /* mma in the dot product of a key */
+    PITCH = HEAD_DIM + 8,  /* elements from key to key in shared memory: no bank conflicts for ldmatrix */
+    CHUNKS = HEAD_DIM / 8, /* of 16 bytes in a key */
+    STEPS = HEAD_DIM / 16, /* mma in the dot product of a key */
     DIM_TILES = (STEPS + WARPS - 1) / WARPS, /* tiles of 16 dimensions that a warp gathers */
-    MOST_LEAVES = 2, /* of the longest sequence */
-    SLOTS = 10, /* partials that a block can publish of the (tile, head) it begins within */
+    MOST_LEAVES = 2,             /* of the longest sequence */
+    SLOTS = 10,                  /* partials that a block can publish of the (tile, head) it begins within */
     BLOCK_SLOTS = SLOTS + 2,          /* and of the one that it begins, but does not end */
     SLOT = COLUMNS * (HEAD_DIM + 2),  /* floats of one: maxima, sums, values [column][dimension] */
     LANE_DIMS = (HEAD_DIM + 31) / 32, /* dimensions of a lane when partials are merged */
@@ -67,8 +67,8 @@ INLINE int page_of(const struct cuda_step &step, const struct place &place)
 }
 
 /* Starts the loads of one pass; positions that nobody sees become zero. page: page_of the place. */
-INLINE void load_pass(struct shared *shared, const struct cuda_step &step, const struct place &place, int page, int layer,
-                      int stage)
+INLINE void load_pass(struct shared *shared, const struct cuda_step &step, const struct place &place, int page,
+                      int layer, int stage)
 {
     int base = leaf_of(place.tile, place.pass) * LEAF, thread = (int)threadIdx.x;
     element(*to)[LEAF * PITCH] = shared->key_value[stage];
@@ -105,7 +105,8 @@ INLINE void load_queries(struct shared *shared, const struct cuda_step &step, co
     for (int chunk = (int)threadIdx.x; chunk < COLUMNS * CHUNKS; chunk += THREADS) {
         int column = chunk / CHUNKS, within = chunk % CHUNKS * 8, r = column / GROUP;
         bool exists = r < place.tile.rows;
-        const element *from = a->query[exists ? place.tile.row + r : 0] + (place.head * GROUP + column % GROUP) * HEAD_DIM;
+        const element *from =
+            a->query[exists ? place.tile.row + r : 0] + (place.head * GROUP + column % GROUP) * HEAD_DIM;
         copy_async_or_zero(&shared->query[buffer][column * PITCH + within], from + within, exists);
         if (within == 0)
             shared->position[buffer][column] = exists ? step.row[place.tile.row + r].position : -1;
@@ -315,8 +316,9 @@ static __device__ void attend_scores(struct shared *shared, const struct place &
 #pragma unroll
         for (int j = 0; j < 2; j++) {
             int column = 8 * n + 2 * p + j;
-            leaf->sum[n][j] = __fadd_rn(__fadd_rn(__fadd_rn(shared->sum[0][column], shared->sum[1][column]),
-                                                  shared->sum[2][column]), shared->sum[3][column]);
+            leaf->sum[n][j] =
+                __fadd_rn(__fadd_rn(__fadd_rn(shared->sum[0][column], shared->sum[1][column]), shared->sum[2][column]),
+                          shared->sum[3][column]);
             if (leaf->sum[n][j] == 0.0f)
                 leaf->maximum[n][j] = NOTHING;
         }
@@ -342,12 +344,14 @@ static __device__ void attend_values(struct shared *shared, int stage, int tiles
             int tile = warp + m * WARPS;
             if (STEPS % WARPS != 0 && tile >= STEPS)
                 break;
-            uint4 a = load_turned_matrices(&values[(16 * k + lane / 16 * 8 + lane % 8) * PITCH + 16 * tile + lane / 8 % 2 * 8]);
+            uint4 a = load_turned_matrices(
+                &values[(16 * k + lane / 16 * 8 + lane % 8) * PITCH + 16 * tile + lane / 8 % 2 * 8]);
 #pragma unroll
             for (int n = 0; n < TILES; n++) {
                 if (n >= tiles)
                     break;
-                uint2 b = load_two_matrices(&shared->probability[(8 * n + lane % 8) * LEAF_PITCH + 16 * k + lane / 8 % 2 * 8]);
+                uint2 b = load_two_matrices(
+                    &shared->probability[(8 * n + lane % 8) * LEAF_PITCH + 16 * k + lane / 8 % 2 * 8]);
                 multiply_add(leaf->value[m][n], a, b);
             }
         }
@@ -408,7 +412,8 @@ INLINE void list_partials(struct shared *shared, const struct place &place, stru
 {
     const struct tile &tile = place.tile;
     int lane = (int)threadIdx.x, block = first_block + lane;
-    int from = maximum(0, deal_begin(deal, block) - base), to = minimum(tile.passes, deal_begin(deal, block + 1) - base);
+    int from = maximum(0, deal_begin(deal, block) - base),
+        to = minimum(tile.passes, deal_begin(deal, block + 1) - base);
     int slot = block * BLOCK_SLOTS + (from > 0 ? 0 : SLOTS) + 1, end = 0;
 #pragma unroll 1
     for (int store = 0; store < 2; store++) { /* first counted, then stored */
@@ -478,7 +483,8 @@ static __device__ void merge_partials(struct shared *shared, const struct cuda_s
                 for (int distance = 1; distance < LANES; distance *= 2)
                     groups = fmaxf(groups, __shfl_up_sync(0xffffffffu, groups, distance)); /* (its own below lane 0) */
                 groups = fmaxf(groups, whole_top);
-                float before = __shfl_up_sync(0xffffffffu, reach, 1), groups_before = __shfl_up_sync(0xffffffffu, groups, 1);
+                float before = __shfl_up_sync(0xffffffffu, reach, 1),
+                      groups_before = __shfl_up_sync(0xffffffffu, groups, 1);
                 before = lane == 0 ? group_top : lane == begin ? NOTHING : before;
                 groups_before = lane == 0 ? whole_top : groups_before;
                 float into, from, group_into, group_from;
@@ -503,7 +509,8 @@ static __device__ void merge_partials(struct shared *shared, const struct cuda_s
                     for (int i = 0; i < LOADS; i++) {
                         int at = (first + i) % LANES;
                         float a = __shfl_sync(0xffffffffu, into, at), b = __shfl_sync(0xffffffffu, from, at);
-                        float c = __shfl_sync(0xffffffffu, group_into, at), e = __shfl_sync(0xffffffffu, group_from, at);
+                        float c = __shfl_sync(0xffffffffu, group_into, at),
+                              e = __shfl_sync(0xffffffffu, group_from, at);
                         float added = __shfl_sync(0xffffffffu, sum, at);
                         if (first + i >= here)
                             continue;

@@ -20,9 +20,9 @@ enum {
 };
 
 #define EVERY 0xffffffffu
-#define NOTHING __int_as_float((int)0xff800000)   /* -infinity */
-#define TOO_LARGE __int_as_float(0x7f800000)      /* +infinity */
-#define WEIGHT_ONE (1ull << 40)                   /* weight of the best token */
+#define NOTHING __int_as_float((int)0xff800000) /* -infinity */
+#define TOO_LARGE __int_as_float(0x7f800000)    /* +infinity */
+#define WEIGHT_ONE (1ull << 40)                 /* weight of the best token */
 
 /* What is left to choose from: keys from `least_key` on whose weight is at least `least_weight`. */
 struct candidates {
@@ -418,7 +418,9 @@ static __device__ void cut_at(struct shared *shared, bool by_number, uint64_t ta
             }
             bool counts = weight > 0 && (above == 64 || here >> above == key >> above);
             add_masses(shared->table, counts ? (int)(here >> shift) & ((1 << (above - shift)) - 1) : 0,
-                       !counts ? 0 : by_number ? 1 : weight);
+                       !counts     ? 0
+                       : by_number ? 1
+                                   : weight);
         }
         __syncthreads();
         if (above == 0)
@@ -575,7 +577,8 @@ extern "C" __global__ void __launch_bounds__(THREADS) sample(const __grid_consta
         return;
     double sum = 0.0;
     if (lane < CHUNKS && part_maximum != NOTHING)
-        sum = (double)part->sum * (double)exponential_float(__fmul_rn(__fsub_rn(part_maximum, maximum), 0x1.715476p+0f));
+        sum =
+            (double)part->sum * (double)exponential_float(__fmul_rn(__fsub_rn(part_maximum, maximum), 0x1.715476p+0f));
     for (int distance = 16; distance > 0; distance /= 2)
         sum += __shfl_xor_sync(EVERY, sum, distance);
     if (lane == 0) {
