@@ -129,14 +129,11 @@ static void cuda_close(struct engine_device *device)
     const struct cuda_driver *driver = &device->gpu.driver;
     if (device->gpu.context)
         (void)driver->cuCtxSetCurrent(device->gpu.context);
-    /* What is under way reads and writes the memory that goes below: it ends first, on both streams. */
+    /* What is under way reads and writes the memory that goes below: it ends first. Steps wait for their uploads. */
     if (device->stream.handle)
         (void)driver->cuStreamSynchronize(device->stream.handle);
-    if (device->uploads) {
-        (void)driver->cuStreamSynchronize(device->uploads);
+    if (device->uploads)
         (void)driver->cuStreamDestroy_v2(device->uploads);
-    }
-    cuda_stream_close(&device->stream);
     for (int32_t i = 0; device->graph && i < device->model->cuda->bucket_count * CUDA_RECORDS * 2; i++)
         if (device->graph[i])
             (void)driver->cuGraphExecDestroy(device->graph[i]);
@@ -160,6 +157,7 @@ static void cuda_close(struct engine_device *device)
     cuda_tables_close(&device->tables);
     if (device->memory)
         (void)driver->cuMemFree_v2(device->memory);
+    cuda_stream_close(&device->stream);
     cuda_device_close(&device->gpu);
     free(device->graph);
     free(device->traces);
