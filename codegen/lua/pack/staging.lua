@@ -65,7 +65,7 @@ local function give_back(own)
       if not own.lock then host.remove_empty(own.root) end
    end
    if own.lock then
-      pcall(discard, own.root)
+      if not pcall(discard, own.root) then pcall(discard, own.root) end -- an interruption comes once
       own.lock:close()
    end
 end
@@ -124,7 +124,8 @@ function staging.into(place, make)
       return type(message) == "table" and message or { message = nil, bug = debug.traceback(message, 2) }
    end)
    if not done then host.end_children() end
-   pcall(give_back, own) -- the package is there, or the problem is known: what cannot be removed is the next build's
+   -- The package is there, or the problem is known: what cannot be removed is the next build's.
+   if not pcall(give_back, own) then pcall(give_back, own) end
    if not done then
       for i = #missing, 1, -1 do host.remove_empty(missing[i]) end
       error(problem.bug or problem, 0)
