@@ -712,7 +712,7 @@ int main(int argc, char **argv)
         die("usage: products DIR test|bench [ROWS]");
     int most_rows = argc > 3 ? atoi(argv[3]) : MAX_ROWS;
     open_driver();
-    CHECK(cuStreamCreate(&stream, 1));
+    CHECK(cuStreamCreate(&stream, 0)); /* ordered with the copies and fills, which take no stream */
     CHECK(cuEventCreate(&begin, 0));
     CHECK(cuEventCreate(&end, 0));
     for (int i = 0; i < KERNELS; i++) {
