@@ -21,8 +21,8 @@ for threads in 2 3; do
 done
 
 # That a race would be seen: one stage does not wait for the end of the one before it.
-sed -i '0,/stage_end(step, thread, "gate_up"/s/stage_end(step, thread, "gate_up"/if (thread < 0) &/' "$package/src/model.c"
-grep -q 'if (thread < 0) stage_end' "$package/src/model.c" || fail "src/model.c has no stage gate_up to take the end from"
+sed -i '0,/stage_end(step, thread, STAGE_ROPE_STATE)/s//if (thread < 0) &/' "$package/src/model.c"
+grep -q 'if (thread < 0) stage_end' "$package/src/model.c" || fail "src/model.c has no stage rope_state to take the end from"
 build "$package"
 status=0
 "$program" run hello -n 24 --ignore-eos --threads 2 >"$folder/out" 2>&1 || status=$?
