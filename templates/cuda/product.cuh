@@ -234,8 +234,12 @@ template <int rows_, int tiles_, int total_tiles, int slices, int warps_, int de
 
 /* ---- Blocked --------------------------------------------------------------------------------------------------------
  *
- * Each warp has one tile and all rows of the block, 8 at a time: a group. A stage of the ring is one slice: the weights of all
- * tiles as fragments, then the input of all rows as pieces of 8 x 8.
+ *                   rows of the step (8 at a time: a group)
+ *                  +----------------+----------------+
+ *      tiles of    | warp 0         | warp 2         |      each warp: warp_tiles x warp_rows / 8 sums in registers.
+ *      weights     +----------------+----------------+      A stage of the ring is one slice: the weights of all tiles as
+ *                  | warp 1         | warp 3         |      fragments, then the input of all rows as pieces of 8 x 8.
+ *                  +----------------+----------------+
  *
  * Where the tensor cores of 9.0 are (9.0a), four warps with 32 rows or more multiply together (`wide`): they read the input
  * from shared memory themselves and give the same bits.
@@ -244,7 +248,8 @@ template <int rows_, int tiles_, int total_tiles, int slices, int warps_, int de
  * range of units. They keep the sums of their units apart, and each adds, in order, all units of its share of the tiles.
  * Without clusters (before 9.0) the first of them does the work of all.
  */
-template <int rows_, int tiles_, int total_tiles, int slices, int depth, int splits_> struct blocked {
+template <int rows_, int tiles_, int total_tiles, int slices, int warp_tiles, int warp_rows, int depth, int splits_>
+struct blocked {
     enum {
         rows = rows_,
         grid_splits = splits_,
@@ -256,15 +261,16 @@ template <int rows_, int tiles_, int total_tiles, int slices, int depth, int spl
         multiplied_tiles = tiles_,
         tiles = multiplied_tiles / splits, /* whose sums this block finishes */
         groups = rows / 8,
-        warps = multiplied_tiles,
+        across = rows / warp_rows,
+        warps = multiplied_tiles / warp_tiles * across,
         threads = warps * LANES,
         units = (slices + SLICES_OF_UNIT - 1) / SLICES_OF_UNIT,
         own_units = (units + splits - 1) / splits, /* at most */
         parts = splits == 1 ? 1 : own_units,
-        blocks = parts * rows > 128 ? 1 : 512 / threads,  /* of a processor */
-        stage_weights = multiplied_tiles * SLICE_WEIGHTS, /* pieces of 16 bytes */
-        round_tiles = threads / SLICE_WEIGHTS,            /* that all threads together copy at once, a slice of each */
-        stage_input = groups * 64,                        /* rows of pieces: 8 pieces of 8 rows a group */
+        part_registers = parts * warp_tiles * warp_rows / 2,
+        blocks = warp_rows > 64 || threads > 256 || part_registers >= 64 ? 1 : 512 / threads, /* of a processor */
+        stage_weights = multiplied_tiles * SLICE_WEIGHTS,                                     /* pieces of 16 bytes */
+        stage_input = groups * 64, /* rows of pieces: 8 pieces of 8 rows a group */
         stage = stage_weights + stage_input,
         input_rounds = (stage_input + threads - 1) / threads,
         part_pieces = multiplied_tiles * groups * LANES, /* sums of a unit, as they lie in registers */
@@ -272,14 +278,15 @@ template <int rows_, int tiles_, int total_tiles, int slices, int depth, int spl
         outputs = tiles * rows * TILE,
         thread_outputs = (outputs + threads - 1) / threads,
         unroll = thread_outputs < 4 ? thread_outputs : 4,
-        wide = rows % 32 == 0 && multiplied_tiles % 4 == 0
+        own_groups = warp_rows / 8,
+        wide = warp_tiles == 1 && warp_rows % 32 == 0 && multiplied_tiles % 4 == 0
     };
-    static_assert(threads % SLICE_WEIGHTS == 0 && multiplied_tiles % round_tiles == 0, "whole rounds of copies");
+    static_assert(stage_weights % threads == 0, "whole rounds of copies");
     static_assert(multiplied_tiles % splits == 0, "as many tiles for each block");
 
     uint4 *shared;
-    uint32_t ring;        /* its address */
-    const uint4 *weights; /* of this thread's first piece in slice 0 */
+    uint32_t ring; /* its address */
+    const uint4 *weights;
     const uint4 *input;
     uint32_t source[input_rounds]; /* where this thread's pieces of a slice of the input come from */
     uint64_t policy;
@@ -303,10 +310,11 @@ template <int rows_, int tiles_, int total_tiles, int slices, int depth, int spl
         uint32_t to = ring + slice % depth * stage * 16;
 #pragma unroll
         for (int i = 0; i < stage_weights / threads; i++) {
-            int piece = i * threads + (int)threadIdx.x;
+            int piece = i * threads + (int)threadIdx.x, tile = piece / SLICE_WEIGHTS;
             /* What is not there gives sums that nobody uses. */
-            if (total_tiles % multiplied_tiles == 0 || block_tile + piece / SLICE_WEIGHTS < total_tiles)
-                copy_async(to + piece * 16, weights + (i * round_tiles * slices + slice) * SLICE_WEIGHTS, policy);
+            if (total_tiles % multiplied_tiles == 0 || block_tile + tile < total_tiles)
+                copy_async(to + piece * 16,
+                           weights + (size_t)(tile * slices + slice) * SLICE_WEIGHTS + piece % SLICE_WEIGHTS, policy);
         }
     }
 
@@ -339,8 +347,7 @@ template <int rows_, int tiles_, int total_tiles, int slices, int depth, int spl
         rank = (int)blockIdx.x % grid_splits;
         block_tile = (int)blockIdx.y * multiplied_tiles;
         first_tile = block_tile + (splits == 1 ? 0 : rank * tiles);
-        weights = matrix + (size_t)(block_tile + (int)threadIdx.x / SLICE_WEIGHTS) * (slices * SLICE_WEIGHTS) +
-                  threadIdx.x % SLICE_WEIGHTS;
+        weights = matrix + (size_t)block_tile * (slices * SLICE_WEIGHTS);
         first_slice = splits == 1 ? 0 : first_unit(rank) * SLICES_OF_UNIT;
         end_slice = idle() ? 0 : splits == 1 ? (int)slices : smaller(first_unit(rank + 1) * SLICES_OF_UNIT, slices);
 #pragma unroll
@@ -351,8 +358,8 @@ template <int rows_, int tiles_, int total_tiles, int slices, int depth, int spl
         }
     }
 
-    /* partial += slice, of the warp's tile and all rows; and the copies for the slice that is depth - 1 ahead. */
-    INLINE_METHOD void add_slice(int slice, float4 partial[groups])
+    /* partial += slice, of all tiles and rows of this warp; and the copies for the slice that is depth - 1 ahead. */
+    INLINE_METHOD void add_slice(int slice, int tile, int group, float4 partial[warp_tiles][own_groups])
     {
         copies_wait<depth - 2>();
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
@@ -366,37 +373,40 @@ template <int rows_, int tiles_, int total_tiles, int slices, int depth, int spl
         }
         copies_commit();
 
-        int lane = (int)threadIdx.x % LANES, warp = (int)threadIdx.x / LANES;
-        uint32_t weights_of_warp = ring + (slice % depth * stage + warp * SLICE_WEIGHTS + lane) * 16;
-        uint32_t pieces = ring + (slice % depth * stage + stage_weights) * 16;
-        uint4 weight[4];
+        uint32_t from = ring + (slice % depth * stage + (int)threadIdx.x % LANES) * 16;
+        uint4 weight[warp_tiles][4];
 #pragma unroll
-        for (int i = 0; i < 4; i++)
-            weight[i] = load_shared(weights_of_warp + i * LANES * 16);
+        for (int t = 0; t < warp_tiles; t++)
+#pragma unroll
+            for (int i = 0; i < 4; i++)
+                weight[t][i] = load_shared(from + ((tile + t) * SLICE_WEIGHTS + i * LANES) * 16);
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
         if constexpr (wide) {
 #pragma unroll
-            for (int g = 0; g < groups; g += 4) {
+            for (int g = 0; g < own_groups; g += 4) {
                 float4 sums[4];
+                uint32_t of_rows = ring + (slice % depth * stage + stage_weights + (group + g) * 64) * 16;
                 products_begin();
-                multiply_add_32<true>(sums, weight[0], pieces + g * 1024);
+                multiply_add_32<true>(sums, weight[0][0], of_rows);
 #pragma unroll
                 for (int i = 1; i < 4; i++)
-                    multiply_add_32<false>(sums, weight[i], pieces + g * 1024 + i * 256);
+                    multiply_add_32<false>(sums, weight[0][i], of_rows + i * 256);
                 products_commit();
                 products_wait<0>();
 #pragma unroll
                 for (int i = 0; i < 4; i++)
-                    partial[g + i] = add(partial[g + i], sums[i]);
+                    partial[0][g + i] = add(partial[0][g + i], sums[i]);
             }
         } else
 #endif
         {
 #pragma unroll
-            for (int g = 0; g < groups; g++) {
-                uint4 b0 = load_pieces(pieces + g * 1024 + lane * 16);
-                uint4 b1 = load_pieces(pieces + g * 1024 + 512 + lane * 16);
-                partial[g] = add(partial[g], slice_of(weight, b0, b1));
+            for (int g = 0; g < own_groups; g++) {
+                uint32_t of_group = from + (stage_weights + (group + g) * 64) * 16;
+                uint4 b0 = load_pieces(of_group), b1 = load_pieces(of_group + LANES * 16);
+#pragma unroll
+                for (int t = 0; t < warp_tiles; t++)
+                    partial[t][g] = add(partial[t][g], slice_of(weight[t], b0, b1));
             }
         }
     }
@@ -405,6 +415,7 @@ template <int rows_, int tiles_, int total_tiles, int slices, int depth, int spl
     INLINE_METHOD void multiply(const uint16_t *pieces, row_of_type row_of, meanwhile_type meanwhile)
     {
         int lane = (int)threadIdx.x % LANES, warp = (int)threadIdx.x / LANES;
+        int tile = warp % (warps / across) * warp_tiles, group = warp / (warps / across) * own_groups;
         input = (const uint4 *)pieces;
         find_input(row_of);
 #pragma unroll
@@ -415,50 +426,53 @@ template <int rows_, int tiles_, int total_tiles, int slices, int depth, int spl
         }
         meanwhile(warp, warps);
 
+        float4 part[parts][warp_tiles][own_groups];
+        if (splits == 1)
+            for_each_sum([&](int t, int g) { part[0][t][g] = nothing(); });
         int slice = first_slice;
-        if constexpr (splits == 1) {
-            float4 total[groups];
-            clear(total);
+        if (splits == 1) {
 #pragma unroll 1
             for (int unit = 0; unit < units; unit++) {
-                float4 partial[groups];
-                clear(partial);
+                float4 partial[warp_tiles][own_groups];
+                for_each_sum([&](int t, int g) { partial[t][g] = nothing(); });
 #pragma unroll 1
                 for (int i = 0; i < SLICES_OF_UNIT && slice < end_slice; i++)
-                    add_slice(slice++, partial);
-#pragma unroll
-                for (int g = 0; g < groups; g++)
-                    total[g] = add(total[g], partial[g]);
+                    add_slice(slice++, tile, group, partial);
+                for_each_sum([&](int t, int g) { part[0][t][g] = add(part[0][t][g], partial[t][g]); });
             }
-            __syncthreads(); /* the ring is free: the sums take its place */
-#pragma unroll
-            for (int g = 0; g < groups; g++)
-                put_sums<8>((float *)shared + (warp * groups + g) * group_sums, total[g]);
-            __syncthreads();
         } else {
-            float4 part[parts][groups];
 #pragma unroll
             for (int unit = 0; unit < parts; unit++) {
-                clear(part[unit]);
+                for_each_sum([&](int t, int g) { part[unit][t][g] = nothing(); });
 #pragma unroll 1
                 for (int i = 0; i < SLICES_OF_UNIT && slice < end_slice; i++)
-                    add_slice(slice++, part[unit]);
+                    add_slice(slice++, tile, group, part[unit]);
             }
-            __syncthreads(); /* the ring is free: the parts take its place */
+        }
+        __syncthreads(); /* the ring is free: the sums take its place */
+        if (splits == 1) {
+            for_each_sum([&](int t, int g) {
+                put_sums<8>((float *)shared + ((tile + t) * groups + group + g) * group_sums, part[0][t][g]);
+            });
+            __syncthreads();
+        } else {
 #pragma unroll
             for (int unit = 0; unit < parts; unit++)
-#pragma unroll
-                for (int g = 0; g < groups; g++)
-                    ((float4 *)shared)[unit * part_pieces + (warp * groups + g) * LANES + lane] = part[unit][g];
+                for_each_sum([&](int t, int g) {
+                    ((float4 *)shared)[unit * part_pieces + ((tile + t) * groups + group + g) * LANES + lane] =
+                        part[unit][t][g];
+                });
             add_units();
         }
     }
 
-    INLINE void clear(float4 sums[groups])
+    template <typename action> INLINE void for_each_sum(action act)
     {
 #pragma unroll
-        for (int g = 0; g < groups; g++)
-            sums[g] = nothing();
+        for (int t = 0; t < warp_tiles; t++)
+#pragma unroll
+            for (int g = 0; g < own_groups; g++)
+                act(t, g);
     }
 
     /* Adds the units of this block's share of the tiles, from all blocks of the cluster. */

@@ -60,7 +60,7 @@ local function streamed(rows, product)
             text = string.format("streamed<%d, %d, %s, SLICES, %d, %d>", rows, tiles, product.tiles_name, warps, depth) }
 end
 
--- More rows: a warp a tile. Blocks of 8 tiles read the input least often; a matrix with few of them is split along K until the processors
+-- More rows. Blocks of 8 tiles read the input least often; a matrix with few of them is split along K until the processors
 -- have something to do, at most so far that the sums of a block's units fit into registers and shared memory.
 local function blocked(rows, product)
    local tune = product.tune and product.tune[rows] or {}
@@ -76,11 +76,14 @@ local function blocked(rows, product)
    end
    if splits > 1 and part_bytes(splits) > MAX_PARTS then splits = 1 end
    tiles, splits = tune.tiles or tiles, tune.splits or splits
+   local warp_tiles, warp_rows = 1, rows
+   warp_tiles, warp_rows = tune.warp_tiles or warp_tiles, tune.warp_rows or warp_rows
    local stage, sums = tiles * SLICE_BYTES + rows * SLICE * 2, tiles * rows * SUM_STRIDE * 4
    local depth = tune.depth or math.min(8, MOST_SHARED // stage)
-   return { way = "blocked", rows = rows, tiles = tiles, threads = 32 * tiles,
+   return { way = "blocked", rows = rows, tiles = tiles, threads = 32 * (tiles // warp_tiles) * (rows // warp_rows),
             shared = math.max(depth * stage, sums, splits > 1 and part_bytes(splits) or 0), splits = splits,
-            text = string.format("blocked<%d, %d, %s, SLICES, %d, %d>", rows, tiles, product.tiles_name, depth, splits) }
+            text = string.format("blocked<%d, %d, %s, SLICES, %d, %d, %d, %d>", rows, tiles, product.tiles_name,
+                                 warp_tiles, warp_rows, depth, splits) }
 end
 
 -- class(product, rows) -> { way, rows, tiles, threads, shared, text }
@@ -92,7 +95,7 @@ end
 
 -- How a stage that is a product is launched (the fields of cuda_stages.lua), and what its template is given besides.
 --    product: tiles, tiles_name (its constant in shapes.cuh), columns (padded to 64),
---    tune: nil, or { tiles, warps, depth } of a block, for trying; above 8 rows by class: { [32] = { tiles, splits, depth } }
+--    tune: nil, or { tiles, warps, depth } of a block, for trying; by class above 8 rows
 -- -> { classes, threads(class), shared(class), grid(rows, class), values(class): the template's `product` and `cluster` }
 function products.stage(product)
    local stage, cuts = { classes = {} }, {}
