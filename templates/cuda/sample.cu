@@ -535,7 +535,7 @@ static __device__ void report(const struct cuda_sample &sample, const struct cud
     *(volatile int *)&drawn->ring = ring;
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS) $name$(const __grid_constant__ struct cuda_sample sample)
+extern "C" __global__ void __launch_bounds__(THREADS, 1) $name$(const __grid_constant__ struct cuda_sample sample)
 {
     __shared__ struct shared shared;
     let_next_start();

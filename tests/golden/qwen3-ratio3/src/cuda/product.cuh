@@ -260,6 +260,11 @@ struct blocked {
 #else
         splits = 1,
 #endif
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+        has_wide = 1,
+#else
+        has_wide = 0,
+#endif
         multiplied_tiles = tiles_,
         tiles = multiplied_tiles / splits, /* whose sums this block finishes */
         groups = rows / 8,
@@ -270,9 +275,11 @@ struct blocked {
         own_units = (units + splits - 1) / splits, /* at most */
         parts = splits == 1 ? 1 : own_units,
         part_registers = parts * warp_tiles * warp_rows / 2,
-        blocks = warp_rows > 64 || threads > 256 || part_registers >= 64 ? 1 : 512 / threads, /* of a processor */
-        stage_weights = multiplied_tiles * SLICE_WEIGHTS,                                     /* pieces of 16 bytes */
-        stage_input = groups * 64, /* rows of pieces: 8 pieces of 8 rows a group */
+        blocks = warp_rows > 64 || threads > 256 || part_registers >= 64 || (!has_wide && rows > 16)
+                     ? 1
+                     : 512 / threads,                     /* of a processor */
+        stage_weights = multiplied_tiles * SLICE_WEIGHTS, /* pieces of 16 bytes */
+        stage_input = groups * 64,                        /* rows of pieces: 8 pieces of 8 rows a group */
         stage = stage_weights + stage_input,
         input_rounds = (stage_input + threads - 1) / threads,
         part_pieces = multiplied_tiles * groups * LANES, /* sums of a unit, as they lie in registers */
@@ -281,7 +288,7 @@ struct blocked {
         thread_outputs = (outputs + threads - 1) / threads,
         unroll = thread_outputs < 4 ? thread_outputs : 4,
         own_groups = warp_rows / 8,
-        wide = warp_tiles == 1 && warp_rows % 32 == 0 && multiplied_tiles % 4 == 0
+        wide = has_wide && warp_tiles == 1 && warp_rows % 32 == 0 && multiplied_tiles % 4 == 0
     };
     static_assert(stage_weights % threads == 0, "whole rounds of copies");
     static_assert(multiplied_tiles % splits == 0, "as many tiles for each block");
