@@ -17,6 +17,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct adapter_run;
 struct barrier;
 struct stopwatch;
 struct trace;
@@ -37,18 +38,22 @@ struct row {
 
 /* The memory of one step. Everything is owned by the caller (the engine) and outlives the step. */
 struct step {
-    int rows;                      /* 1 <= rows <= max_rows */
-    int outputs;                   /* rows whose logits are wanted, 0 <= outputs <= max_outputs */
-    const struct row *row;         /* [rows] rows of one sequence in order of position, parents first */
-    const int32_t *output_row;     /* [outputs] index of the row, ascending */
-    const int32_t *const *pages;   /* [sequences][position / page] -> page; one table for all paged groups */
-    const int32_t *path;           /* scratch slots of the tree rows' ancestors */
-    const unsigned char *weights;  /* the payload; tensors lie at the offsets of model.tensors */
-    unsigned char *const *state;   /* [state groups] base of each group's pages, then its scratch slots */
-    int32_t pages_total;           /* pages in each paged group; scratch slot i is slot pages_total * page + i */
-    unsigned char *arena;          /* model.arena_bytes, aligned to 64: activations of all rows */
-    unsigned char *scratch;        /* threads * model.scratch_bytes, aligned to 64: each thread's own */
-    float *logits;                 /* [outputs, vocab] */
+    int rows;                             /* 1 <= rows <= max_rows */
+    int outputs;                          /* rows whose logits are wanted, 0 <= outputs <= max_outputs */
+    const struct row *row;                /* [rows] rows of one sequence in order of position, parents first */
+    const int32_t *output_row;            /* [outputs] index of the row, ascending */
+    const int32_t *const *pages;          /* [sequences][position / page] -> page; one table for all paged groups */
+    const int32_t *path;                  /* scratch slots of the tree rows' ancestors */
+    const unsigned char *weights;         /* the payload; tensors lie at the offsets of model.tensors */
+    unsigned char *const *state;          /* [state groups] base of each group's pages, then its scratch slots */
+    int32_t pages_total;                  /* pages in each paged group; scratch slot i is slot pages_total * page + i */
+    unsigned char *arena;                 /* model.arena_bytes, aligned to 64: activations of all rows */
+    unsigned char *scratch;               /* threads * model.scratch_bytes, aligned to 64: each thread's own */
+    float *logits;                        /* [outputs, vocab] */
+    const unsigned char *const *adapter;  /* [adapter slots] blobs (adapter.h); NULL: the package has none */
+    const struct adapter_run *run;        /* [runs] rows with an adapter, ascending */
+    const struct adapter_run *output_run; /* [output_runs] the same among the outputs */
+    int runs, output_runs;
     int threads;                   /* how many threads run this step, each calling the step function once */
     struct barrier *barrier;       /* between stages; initialised for `threads` */
     const struct trace *trace;     /* who wants to see the tensors between the stages; usually NULL */

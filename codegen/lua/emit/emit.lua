@@ -10,7 +10,7 @@ local recipe_module = require "recipe"
 local source = require "emit.source"
 
 -- The headers of the runtime that generated sources include; a package carries them, so that it compiles by itself.
-local runtime_headers = { "barrier.h", "chat_value.h", "commands.h", "error.h", "model.h", "step.h" }
+local runtime_headers = { "adapter.h", "barrier.h", "chat_value.h", "commands.h", "error.h", "model.h", "step.h" }
 
 local dtype_names = { bytes = "DTYPE_BYTES", bf16 = "DTYPE_BF16", f32 = "DTYPE_F32" }
 

@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "adapter.h"
 #include "step.h"
 
 enum dtype {
@@ -124,6 +125,13 @@ struct model {
     const struct cuda_model *cuda; /* cuda_model.h; NULL: the package was not built for GPUs */
     const char *const *traces;     /* [trace_count] names that --dump knows */
     int32_t trace_count;
+
+    const struct adapter_site *sites; /* [site_count] where adapters can change the model; 0: it was built without */
+    int32_t site_count;
+    const struct adapter *adapters; /* [adapter_count] built in: slots 0, 1, ... */
+    int32_t adapter_count;
+    int32_t adapter_slots;    /* reserved behind them for adapters that are read at start */
+    int32_t adapter_max_rank; /* of those */
 
     struct generation_defaults generation;
     const char *chat_template;         /* the default one as the checkpoint has it, or NULL */
