@@ -71,6 +71,7 @@ struct generation_defaults {
 
 struct cuda_model;
 struct chat_render;
+struct draft_model;
 
 /* A chat template, translated (chat.h). */
 struct chat_template {
@@ -132,6 +133,8 @@ struct model {
     int32_t adapter_count;
     int32_t adapter_slots;    /* reserved behind them for adapters that are read at start */
     int32_t adapter_max_rank; /* of those */
+
+    const struct draft_model *draft; /* draft.h; NULL: it was built without a head (--eagle) */
 
     struct generation_defaults generation;
     const char *chat_template;         /* the default one as the checkpoint has it, or NULL */

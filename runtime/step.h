@@ -54,6 +54,8 @@ struct step {
     const struct adapter_run *run;        /* [runs] rows with an adapter, ascending */
     const struct adapter_run *output_run; /* [output_runs] the same among the outputs */
     int runs, output_runs;
+    const int32_t *feature;        /* [rows] draft steps (draft.h): where each row's feature comes from */
+    const int32_t *feature_place;  /* [rows] and where it leaves its own; -1: nowhere */
     int threads;                   /* how many threads run this step, each calling the step function once */
     struct barrier *barrier;       /* between stages; initialised for `threads` */
     const struct trace *trace;     /* who wants to see the tensors between the stages; usually NULL */
