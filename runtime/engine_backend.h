@@ -45,6 +45,12 @@ struct engine_backend {
     int (*load)(struct engine_device *device, const struct engine_options *options, const struct package *package,
                 struct error *error);
     bool verifies;
+    /* Puts an adapter (adapter.h) into its slot, instead of what was there, when no row with that slot is under way.
+       blob: [bytes] checked against the model's sites; it stays where it is while the engine is open. The engine calls it
+       after `load`, for slots below model.adapter_count + model.adapter_slots. -1 and a message: this device has no kernel
+       for something in it, or no room. NULL: the engine hands blobs over with each step. */
+    int (*adapter)(struct engine_device *device, int32_t slot, const char *name, const unsigned char *blob,
+                   uint64_t bytes, struct error *error);
 
     const char *(*variant)(const struct engine_device *device);
     int (*threads)(const struct engine_device *device);
