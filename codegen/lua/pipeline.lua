@@ -96,7 +96,7 @@ function pipeline.plan(recipe, name)
    local checkpoint = read_checkpoint(recipe.model, { no_weights = recipe.random_weights ~= nil })
    local description = describe(checkpoint, recipe)
    local tokenizer = tokenizer_of(checkpoint)
-   local plan = make_plan(description, recipe, name, #tokenizer)
+   local plan = make_plan(description, recipe, name, #tokenizer, {})
    plan.generator = host.generator
    plan.generation = generation_of(checkpoint, description.vocab)
    plan.chat = { templates = chat.of(checkpoint, recipe), tokens = chat.tokens(checkpoint) }

@@ -59,6 +59,25 @@ static const struct tensor TENSORS[] = {
 };
 // clang-format on
 
+//% if adapters then
+// clang-format off
+static const struct adapter_site SITES[] = {
+    /* name, module of the checkpoint, outputs, inputs; section of its weight, first row there; section of its bias */
+//%    for _, line in ipairs(site_lines) do
+    $line$
+//%    end
+};
+// clang-format on
+
+//%    if #adapter_lines > 0 then
+static const struct adapter ADAPTERS[] = {
+//%       for _, line in ipairs(adapter_lines) do
+    $line$
+//%       end
+};
+
+//%    end
+//% end
 static const struct state_group STATES[] = {
     {"attention", STATE_PAGED, PAGE_ELEMENTS * sizeof(element), PAGE_ELEMENTS / PAGE * sizeof(element), $state_window$},
 };
@@ -170,6 +189,16 @@ const struct model package_model = {
 //% end
     .traces = TRACES,
     .trace_count = sizeof TRACES / sizeof TRACES[0],
+//% if adapters then
+    .sites = SITES,
+    .site_count = sizeof SITES / sizeof SITES[0],
+//%    if #adapter_lines > 0 then
+    .adapters = ADAPTERS,
+    .adapter_count = sizeof ADAPTERS / sizeof ADAPTERS[0],
+//%    end
+    .adapter_slots = $adapter_slots$,
+    .adapter_max_rank = $adapter_max_rank$,
+//% end
     .generation =
         {
 //% if #eos > 0 then

@@ -180,4 +180,42 @@ function tests.end_tokens()
    check.fails(function() eos("2", '{"eos_token_id": [1, "x"]}') end, "generation_config.json", "eos_token_id")
 end
 
+function tests.no_adapters_unless_asked_for()
+   check.equal(plan_of("llama-bias").adapters, nil)
+end
+
+function tests.sites_of_adapters()
+   local plan = plan_of("llama-bias", { lora_slots = 2 })
+   local lora, sections = plan.adapters, plan.payload.sections
+   check.equal(#lora.sites, 7 * plan.dimensions.layers + 2)
+   for _, site in ipairs(lora.sites) do
+      local section = sections[site.tensor + 1]
+      check.is(site.columns == section.columns and site.first_row + site.rows <= section.rows, site.name)
+      if site.bias_section then check.equal(sections[site.bias_tensor + 1].name, site.bias_section) end
+   end
+   local names, last = {}, 0
+   for _, site in ipairs(lora.sites) do
+      if site.section == "layer.0.qkv" then
+         names[#names + 1] = site.module:match("[^.]+$")
+         check.equal(site.first_row, last)
+         last = site.first_row + site.rows
+      end
+   end
+   check.equal(names, { "q_proj", "k_proj", "v_proj" })
+   check.equal(last, plan.dimensions.qkv)
+   check.equal({ lora.slots, lora.max_rank, lora.rank, lora.touches(0) }, { 2, 64, 64, true })
+   check.equal(plan_of("llama-bias", { lora_slots = 1, lora_max_rank = 9 }).adapters.rank, 16)
+end
+
+function tests.what_built_in_adapters_touch()
+   local adapters = require "plan.adapters"
+   local lora = adapters.plan({ layers = {}, vocab = 5, hidden = 4, head = { untied = "lm_head.weight", tied = true },
+                                embedding = { weight = { tensor = "model.embed_tokens.weight" } } }, {},
+                              { { name = "a", bytes = 64, sites = { [0] = 8 } }, { name = "b", bytes = 128, sites = {} } })
+   check.equal({ lora.touches(0), lora.touches(1), lora.touches(1, 0) }, { true, false, true })
+   check.equal({ lora.slots, lora.rank, lora.list[2].section }, { 0, 8, "adapter.b" })
+   check.equal({ adapters.padded(1), adapters.padded(8), adapters.padded(33), adapters.padded(256) }, { 8, 8, 64, 256 })
+   check.equal(adapters.padded(257), nil)
+end
+
 return tests

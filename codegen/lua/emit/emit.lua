@@ -42,6 +42,22 @@ local function stage_lines(plan)
    return lines
 end
 
+-- The tables of sites and adapters in package.c; none without adapters.
+local function adapter_values(plan)
+   local lora = plan.adapters
+   if not lora then return { adapters = false } end
+   return {
+      adapters = true, adapter_slots = lora.slots, adapter_max_rank = lora.max_rank,
+      site_lines = source.map(lora.sites, function(site)
+         return string.format("{%s, %s, %d, %d, %d, %d, %d},", escape.c_string(site.name), escape.c_string(site.module),
+                              site.rows, site.columns, site.tensor, site.first_row, site.bias_tensor)
+      end),
+      adapter_lines = source.map(lora.list, function(adapter)
+         return string.format("{%s, %d},", escape.c_string(adapter.name), adapter.tensor)
+      end),
+   }
+end
+
 -- What each template is expanded with, besides a kernel's own values.
 local function common_values(plan)
    local stages = {}
@@ -109,7 +125,7 @@ local function emit(plan, recipe)
       local header = source.header(plan, "the chat template '" .. item.name .. "'")
       files[#files + 1] = { path = "src/" .. item.file, text = header .. item.text, variants = false }
    end
-   add("package.c", "package.c", source.merged(common, package_values(plan, templates)), {})
+   add("package.c", "package.c", source.merged(common, package_values(plan, templates), adapter_values(plan)), {})
    add("main.c", "main.c", common, {})
    local headers = table.move(runtime_headers, 1, #runtime_headers, 1, {})
    if plan.cuda then

@@ -3,6 +3,7 @@
 
 local fail = require "fail"
 local host = require "host"
+local adapters = require "plan.adapters"
 local cuda = require "plan.cuda"
 local kernels = require "plan.kernels"
 local weights = require "plan.weights"
@@ -177,8 +178,8 @@ local function max_seq_of(description, recipe)
    return max_seq
 end
 
--- plan(description, recipe, name, tokenizer_bytes) -> plan
-local function make_plan(description, recipe, name, tokenizer_bytes)
+-- plan(description, recipe, name, tokenizer_bytes, built_in) -> plan. built_in: the adapters (plan/adapters.lua).
+local function make_plan(description, recipe, name, tokenizer_bytes, built_in)
    local mixer, ffn = common_dimensions(description)
    local rotaries, rotary_suffix = rotary_tables(description)
    local shared = { hidden = description.hidden, dtype = recipe.dtype, element_bytes = element_bytes[recipe.dtype],
@@ -199,7 +200,9 @@ local function make_plan(description, recipe, name, tokenizer_bytes)
    for _, kernel in ipairs(collection.list) do all[#all + 1] = kernel end
    all[#all + 1] = ends[2]
 
-   local payload = weights.lay_out(description, recipe.dtype, tokenizer_bytes)
+   local lora = adapters.plan(description, recipe, built_in)
+   local payload = weights.lay_out(description, recipe.dtype, tokenizer_bytes, lora and lora.list or {})
+   if lora then adapters.place(lora, payload) end
    local traces = { "embed" }
    for _, stage in ipairs(layer_stages[1]) do traces[#traces + 1] = "layer.*." .. stage.trace end
    traces[#traces + 1] = "logits"
@@ -214,7 +217,7 @@ local function make_plan(description, recipe, name, tokenizer_bytes)
       name = name, architecture = description.architecture, family = description.family, dtype = recipe.dtype,
       dimensions = dimensions, constants = constants_of(dimensions), buffers = buffers_of(rotaries), rotaries = rotaries,
       kernels = all, runs = runs_of(layer_stages), payload = payload, layer_fields = used_fields(payload.layers),
-      traces = traces, variants = variants_of(recipe.dtype),
+      traces = traces, variants = variants_of(recipe.dtype), adapters = lora,
       state = { { name = "attention", kind = "paged", bytes_per_token = token_bytes, page = recipe.page,
                   page_bytes = token_bytes * recipe.page, window = window == math.huge and 0 or window } },
       random_seed = recipe.random_weights,

@@ -29,6 +29,12 @@ local function section_list(dtype)
       return section.offset
    end
 
+   function list.blob(name, bytes)
+      list.add { name = name, dtype = "bytes", rows = 1, columns = bytes, bytes = bytes,
+                 random = { centre = 0.0, scale = 0.0 } }
+      return list.by_name[name]
+   end
+
    -- One matrix out of the rows of several tensors, in order.
    function list.matrix(name, tensors, role)
       local rows, columns = 0, tensors[1].shape[2]
@@ -77,14 +83,13 @@ local function add_layer(list, index, layer)
    return fields
 end
 
--- lay_out(description, dtype, tokenizer_bytes) -> { sections, bytes, layers = { fields }, embedding, final_norm, head }
-function weights.lay_out(description, dtype, tokenizer_bytes)
+-- lay_out(description, dtype, tokenizer_bytes, adapters' list) -> { sections, bytes, layers = { fields }, embedding,
+-- final_norm, head }. The sections of bytes come first; that of an adapter has a field `adapter`, its entry in the list.
+function weights.lay_out(description, dtype, tokenizer_bytes, adapters)
    local list = section_list(dtype)
    local result = { layers = {} }
-   if tokenizer_bytes > 0 then
-      list.add { name = "tokenizer", dtype = "bytes", rows = 1, columns = tokenizer_bytes, bytes = tokenizer_bytes,
-                 random = { centre = 0.0, scale = 0.0 } }
-   end
+   if tokenizer_bytes > 0 then list.blob("tokenizer", tokenizer_bytes) end
+   for _, adapter in ipairs(adapters) do list.blob(adapter.section, adapter.bytes).adapter = adapter end
    result.bytes_sections = list.offset -- what a package of random weights carries
    result.embedding = list.matrix("embedding", { description.embedding.weight }, "embedding")
    for i, layer in ipairs(description.layers) do result.layers[i] = add_layer(list, i - 1, layer) end
