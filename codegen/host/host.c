@@ -66,6 +66,7 @@ static int open_host(lua_State *lua)
     host_open_file(lua);
     host_open_writer(lua);
     host_open_tensor(lua);
+    host_open_torch(lua);
     host_open_process(lua);
     host_open_lock(lua);
     host_open_regex(lua);

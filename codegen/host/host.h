@@ -18,6 +18,7 @@ void host_open_json(lua_State *lua);
 void host_open_file(lua_State *lua);
 void host_open_writer(lua_State *lua);
 void host_open_tensor(lua_State *lua);
+void host_open_torch(lua_State *lua);
 void host_open_process(lua_State *lua);
 void host_open_lock(lua_State *lua);
 void host_open_regex(lua_State *lua);
