@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "engine_backend.h"
+#include "engine_tree.h"
 #include "package.h"
 #include "state.h"
 
@@ -46,10 +47,14 @@ struct engine {
     int32_t collected;                   /* its place in the ring; -1: none, or another has been submitted since */
     int32_t oldest, under_way;
 
+    struct engine_tree tree;
+
     struct slot *slot; /* [slots] */
     int32_t slots;
-    struct drawn *drawn; /* [max_outputs] */
-    float *own;          /* [vocab] logits that both a draw and the caller want; NULL: not needed yet */
+    struct drawn *drawn;   /* [max_outputs] that count */
+    struct drawn *made;    /* [max_outputs] by the device */
+    int32_t *path, *token; /* [max_outputs] rows and tokens down a tree */
+    float *own;            /* [vocab] logits that both a draw and the caller want; NULL: not needed yet */
 };
 
 static int32_t ring(int32_t place)
@@ -89,7 +94,10 @@ static int allocate(struct engine *engine, struct error *error)
     engine->row = calloc(rows, sizeof *engine->row);
     engine->output_row = calloc(outputs, sizeof *engine->output_row);
     engine->drawn = calloc(outputs, sizeof *engine->drawn);
-    bool whole = engine->row && engine->output_row && engine->drawn;
+    engine->made = calloc(outputs, sizeof *engine->made);
+    engine->path = calloc(outputs, sizeof *engine->path);
+    engine->token = calloc(outputs, sizeof *engine->token);
+    bool whole = engine->row && engine->output_row && engine->drawn && engine->made && engine->path && engine->token;
     for (int i = 0; i <= DEPTH_MAX; i++) {
         struct flight *flight = &engine->flight[i];
         flight->output_of = calloc(rows, sizeof *flight->output_of);
@@ -98,7 +106,8 @@ static int allocate(struct engine *engine, struct error *error)
         flight->draw = calloc(outputs, sizeof *flight->draw);
         whole = whole && flight->output_of && flight->asked && flight->wanted && flight->draw;
     }
-    return whole ? 0 : error_set(error, "out of memory for a step of %d rows", engine->model->max_rows);
+    return whole ? engine_tree_open(&engine->tree, engine->model, error)
+                 : error_set(error, "out of memory for a step of %d rows", engine->model->max_rows);
 }
 
 static int open_device(struct engine *engine, const struct engine_options *options, struct error *error)
@@ -154,7 +163,11 @@ void engine_close(struct engine *engine)
     free(engine->row);
     free(engine->output_row);
     free(engine->drawn);
+    free(engine->made);
+    free(engine->path);
+    free(engine->token);
     free(engine->own);
+    engine_tree_close(&engine->tree);
     state_close(engine->state);
     package_close(&engine->package);
     free(engine);
@@ -227,6 +240,7 @@ int sequence_open(struct engine *engine, int32_t adapter, struct error *error)
 
 void sequence_close(struct engine *engine, int sequence)
 {
+    engine_tree_settle(&engine->tree, engine->state);
     if (state_sequence_valid(engine->state, sequence))
         state_sequence_close(engine->state, sequence);
 }
@@ -240,6 +254,7 @@ int sequence_rollback(struct engine *engine, int sequence, int32_t length, struc
 {
     if (check_sequence(engine, sequence, error) != 0)
         return -1;
+    engine_tree_settle(&engine->tree, engine->state);
     return state_rollback(engine->state, sequence, length, error);
 }
 
@@ -289,16 +304,37 @@ static int add_output(struct engine *engine, int32_t row, bool asked, struct err
     return 0;
 }
 
-int engine_add(struct engine *engine, int sequence, int32_t token, bool logits, struct error *error)
+/* Is there room for a row of the sequence, and may it have the token? */
+static int check_row(struct engine *engine, int sequence, int32_t token, bool logits, struct error *error)
 {
-    const struct model *model = engine->model;
     if (check_sequence(engine, sequence, error) != 0 || check_token(engine, token, error) != 0)
         return -1;
-    if (engine->rows == model->max_rows)
+    if (engine->tree.under_way)
+        return error_set(error, "a step with trees is under way: collect it first");
+    engine_tree_settle(&engine->tree, engine->state);
+    if (engine->rows == engine->model->max_rows)
         return error_set(error, "the step is full: it has %d rows", engine->rows);
-    if (logits && engine->outputs == model->max_outputs)
+    if (logits && engine->outputs == engine->model->max_outputs)
         return error_set(error, "the step is full: it has %d rows with logits", engine->outputs);
+    return 0;
+}
+
+/* The row that engine->row[engine->rows] has become. */
+static int take_row(struct engine *engine, bool logits)
+{
+    assembled(engine)->output_of[engine->rows] = -1;
+    if (logits)
+        (void)add_output(engine, engine->rows, true, NULL); /* there is room */
+    return engine->rows++;
+}
+
+int engine_add(struct engine *engine, int sequence, int32_t token, bool logits, struct error *error)
+{
+    if (check_row(engine, sequence, token, logits, error))
+        return -1;
     int32_t parent = last_row_of(engine, sequence);
+    if (parent >= 0 && engine->row[parent].scratch >= 0)
+        return error_set(error, "sequence %d has a tree in this step: its plain rows come first", sequence);
     int32_t position = state_append(engine->state, sequence, error);
     if (position < 0)
         return -1;
@@ -312,10 +348,65 @@ int engine_add(struct engine *engine, int sequence, int32_t token, bool logits, 
         .path = 0,
         .scratch = -1,
     };
-    assembled(engine)->output_of[engine->rows] = -1;
-    if (logits)
-        (void)add_output(engine, engine->rows, true, error); /* there is room */
-    return engine->rows++;
+    return take_row(engine, logits);
+}
+
+/* The row below which a child of `parent` goes: `parent`, or the last plain one. -1: the stored state; -2 and a message: it
+   cannot have one. */
+static int32_t parent_of(const struct engine *engine, int sequence, int32_t parent, struct error *error)
+{
+    int32_t last = last_row_of(engine, sequence), plain = last;
+    while (plain >= 0 && (engine->row[plain].sequence != sequence || engine->row[plain].scratch >= 0))
+        plain--;
+    if (parent < 0 || parent == plain)
+        return plain;
+    if (parent < engine->rows && engine->row[parent].sequence == sequence && engine->row[parent].scratch >= 0)
+        return parent;
+    error_set(error, "row %d can have no children in sequence %d: expected its last plain row, or one of its tree",
+              parent, sequence);
+    return -2;
+}
+
+int engine_add_child(struct engine *engine, int sequence, int32_t parent, int32_t token, bool logits,
+                     struct error *error)
+{
+    if (check_row(engine, sequence, token, logits, error))
+        return -1;
+    if (token < 0)
+        return error_set(error, "a row of a tree needs a token that is known");
+    if (!engine->backend->keep)
+        return error_set(error, "trees of rows: the device %s has none yet", engine->backend->name);
+    int32_t last = last_row_of(engine, sequence), above = parent_of(engine, sequence, parent, error);
+    if (above < -1)
+        return -1;
+    int32_t end = state_stored(engine->state, sequence) + state_appended(engine->state, sequence);
+    int32_t position = above >= 0 ? engine->row[above].position + 1 : state_stored(engine->state, sequence);
+    if (last >= 0 && position < engine->row[last].position)
+        return error_set(error, "a row at position %d after one at %d: trees are added level by level", position,
+                         engine->row[last].position);
+    engine->row[engine->rows] = (struct row){
+        .token = token,
+        .position = position,
+        .sequence = sequence,
+        .adapter = state_adapter(engine->state, sequence),
+        .parent = above,
+    };
+    int32_t paths = engine->tree.paths;
+    if (engine_tree_add(&engine->tree, engine->row, engine->rows, error))
+        return -1;
+    /* A level's first row makes room in the pages for whichever row of it is accepted. */
+    if (position == end && state_append(engine->state, sequence, error) < 0) {
+        engine->tree.paths = paths;
+        engine->tree.rows--;
+        return -1;
+    }
+    return take_row(engine, logits);
+}
+
+int engine_accept(struct engine *engine, const int32_t *rows, int32_t count, struct error *error)
+{
+    return engine_tree_accept(&engine->tree, engine->backend, engine->device, engine->state, engine->model->page, rows,
+                              count, error);
 }
 
 int engine_room(const struct engine *engine)
@@ -385,6 +476,15 @@ void draw_close(struct engine *engine, int slot)
         engine->slot[slot].open = false; /* the sampler stays until the slot is used again: draws may be under way */
 }
 
+/* The draw of `slot` in the step being assembled at this row; row -1: at any. -1: there is none. */
+static int32_t find_draw(const struct flight *flight, int slot, int32_t row)
+{
+    for (int32_t i = 0; i < flight->draws; i++)
+        if (flight->draw[i].slot == slot && (row < 0 || flight->draw[i].row == row))
+            return i;
+    return -1;
+}
+
 int engine_draw(struct engine *engine, int row, int slot, struct error *error)
 {
     if (check_slot(engine, slot, error))
@@ -392,16 +492,24 @@ int engine_draw(struct engine *engine, int row, int slot, struct error *error)
     if (row < 0 || row + 1 != engine->rows)
         return error_set(error, "a draw for row %d: only the row added last can ask for one", row);
     struct flight *flight = assembled(engine);
-    for (int32_t i = 0; i < flight->draws; i++)
-        if (flight->draw[i].slot == slot)
-            return error_set(error, "draw slot %d has a draw in this step already", slot);
+    const struct row *own = &engine->row[row];
+    bool tree = own->scratch >= 0;
+    int32_t above = tree && own->parent >= 0 ? find_draw(flight, slot, own->parent) : -1;
+    if (tree && above < 0)
+        return error_set(error, "a draw for row %d: draw slot %d has none at the row above it", row, slot);
+    if (find_draw(flight, slot, tree ? row : -1) >= 0)
+        return error_set(error, "draw slot %d has a draw in this step already", slot);
     if (add_output(engine, row, false, error))
         return -1;
+    if (tree)
+        flight->draw[above].tree = true;
     flight->draw[flight->draws++] = (struct engine_draw){
         .slot = slot,
         .row = row,
         .output = flight->output_of[row],
-        .position = engine->row[row].position + 1,
+        .position = own->position + 1,
+        .parent = above,
+        .tree = tree,
     };
     return 0;
 }
@@ -439,6 +547,9 @@ int engine_submit(struct engine *engine, struct error *error)
     if (engine->under_way >= engine_depth(engine))
         return error_set(error, "%d steps are under way, as many as there can be: collect one first",
                          engine->under_way);
+    if (engine->tree.under_way)
+        return error_set(error, "a step with trees is under way: collect it first");
+    engine_tree_settle(&engine->tree, engine->state);
     if (resolve_tokens(engine, error))
         return -1;
     memcpy(flight->wanted, flight->asked, (size_t)engine->outputs * sizeof *flight->wanted);
@@ -454,13 +565,17 @@ int engine_submit(struct engine *engine, struct error *error)
         .wanted = flight->wanted,
         .draw = flight->draw,
         .draws = draws_here ? 0 : flight->draws,
+        .path = engine->tree.path,
+        .paths = engine->tree.paths,
         .trace = engine->trace,
         .watch = engine->watch,
     };
     if (engine->rows && engine->backend->submit(engine->device, &batch, error))
         return -1;
     for (int32_t row = 0; row < engine->rows; row++)
-        state_commit(engine->state, engine->row[row].sequence);
+        if (engine->row[row].scratch < 0)
+            state_commit_some(engine->state, engine->row[row].sequence, 1);
+    engine_tree_submitted(&engine->tree, engine->row, engine->rows);
     for (int32_t i = 0; i < flight->draws; i++)
         engine->slot[flight->draw[i].slot].draws = true;
     engine->under_way++;
@@ -478,21 +593,52 @@ static float *own_copy(struct engine *engine, const float *logits)
     return engine->own ? memcpy(engine->own, logits, bytes) : NULL;
 }
 
-/* Draws of a collected step, where the engine draws. */
-static int draw_here(struct engine *engine, const struct flight *flight, struct error *error)
+/* What draw `i` of a collected step chooses. */
+static int choose(struct engine *engine, const struct flight *flight, int32_t i, struct drawn *out, struct error *error)
 {
-    for (int32_t i = 0; i < flight->draws; i++) {
-        const struct engine_draw *draw = &flight->draw[i];
-        struct slot *slot = &engine->slot[draw->slot];
-        float *logits = engine->backend->logits(engine->device, draw->output);
-        if (flight->asked[draw->output] && !(logits = own_copy(engine, logits)))
-            return error_set(error, "out of memory for a copy of the logits");
-        slot->token = sampler_choose(slot->sampler, logits, draw->position, &engine->drawn[i].logprob, error);
-        if (slot->token < 0)
-            return -1;
-        engine->drawn[i].token = slot->token;
+    const struct engine_draw *draw = &flight->draw[i];
+    struct slot *slot = &engine->slot[draw->slot];
+    *out = (struct drawn){.slot = draw->slot, .row = draw->row, .position = draw->position};
+    if (engine->device_draws) {
+        out->token = engine->made[i].token;
+        out->logprob = engine->made[i].logprob;
+        return out->token < 0 ? engine->backend->draw_error(engine->device, i, error) : 0;
     }
-    return 0;
+    float *logits = engine->backend->logits(engine->device, draw->output);
+    if (flight->asked[draw->output] && !(logits = own_copy(engine, logits)))
+        return error_set(error, "out of memory for a copy of the logits");
+    out->token = slot->token = sampler_choose(slot->sampler, logits, draw->position, &out->logprob, error);
+    return out->token < 0 ? -1 : 0;
+}
+
+/* The draw at the child of draw `i`'s row that has this token; -1: there is none. */
+static int32_t child_draw(const struct engine *engine, const struct flight *flight, int32_t i, int32_t token)
+{
+    for (int32_t j = i + 1; flight->draw[i].tree && j < flight->draws; j++)
+        if (flight->draw[j].parent == i && engine->tree.row[flight->draw[j].row].token == token)
+            return j;
+    return -1;
+}
+
+/* Draw `i` at a plain row, and those down its tree as long as a child has the token. Their number, or -1 and a message. */
+static int32_t draw_down(struct engine *engine, const struct flight *flight, int32_t i, struct drawn *out,
+                         struct error *error)
+{
+    int32_t count = 0;
+    for (int32_t at = i; at >= 0; count++) {
+        if (choose(engine, flight, at, &out[count], error))
+            return -1;
+        engine->token[count] = out[count].token;
+        at = child_draw(engine, flight, at, out[count].token);
+        if (at >= 0)
+            engine->path[count] = flight->draw[at].row;
+    }
+    if (!flight->draw[i].tree)
+        return count;
+    if (engine->device_draws &&
+        engine->backend->draw_accept(engine->device, flight->draw[i].slot, engine->token, count, error))
+        return -1;
+    return engine_accept(engine, engine->path, count - 1, error) ? -1 : count;
 }
 
 int engine_collect(struct engine *engine, const struct drawn **drawn, struct error *error)
@@ -500,21 +646,23 @@ int engine_collect(struct engine *engine, const struct drawn **drawn, struct err
     if (engine->under_way == 0)
         return error_set(error, "no step is under way");
     struct flight *flight = &engine->flight[engine->oldest];
-    for (int32_t i = 0; i < flight->draws; i++) {
-        const struct engine_draw *draw = &flight->draw[i];
-        engine->drawn[i] = (struct drawn){.slot = draw->slot, .row = draw->row, .position = draw->position};
-    }
     engine->collected = engine->oldest;
     engine->oldest = ring(engine->oldest + 1);
     engine->under_way--;
+    engine->tree.under_way &= engine->under_way > 0;
     if (flight->rows &&
-        engine->backend->collect(engine->device, engine->drawn, engine->device_draws ? flight->draws : 0, error))
+        engine->backend->collect(engine->device, engine->made, engine->device_draws ? flight->draws : 0, error))
         return -1;
-    if (!engine->device_draws && draw_here(engine, flight, error))
-        return -1;
+    int32_t count = 0;
+    for (int32_t i = 0; i < flight->draws; i++) {
+        int32_t more = flight->draw[i].parent < 0 ? draw_down(engine, flight, i, &engine->drawn[count], error) : 0;
+        if (more < 0)
+            return -1;
+        count += more;
+    }
     if (drawn)
         *drawn = engine->drawn;
-    return flight->draws;
+    return count;
 }
 
 int engine_run(struct engine *engine, struct error *error)
@@ -533,6 +681,7 @@ void engine_discard(struct engine *engine)
         state_drop(engine->state, engine->row[row].sequence);
     engine->rows = engine->outputs = 0;
     assembled(engine)->draws = 0;
+    engine_tree_discarded(&engine->tree);
 }
 
 float *engine_logits(struct engine *engine, int row)

@@ -66,12 +66,21 @@ int sequence_fork(struct engine *engine, int sequence, struct error *error);
    `logits`), the position is max_seq, the token is not in the vocabulary, or the pages have run out. Nothing
    has changed then: the rows added before can still be run. */
 int engine_add(struct engine *engine, int sequence, int32_t token, bool logits, struct error *error);
+/* Speculation: a row whose token may turn out to follow row `parent`, which is the last plain row of the sequence or another
+   such row; -1: what is stored and added so far. The rows make a tree, level by level: each sees its own ancestors only, and
+   has the bits that it would have at the end of a plain sequence. Nothing of it is stored unless engine_accept, or a draw
+   (engine_draw), says which path of the tree is the text. Plain rows come before those of a tree. As engine_add otherwise. */
+int engine_add_child(struct engine *engine, int sequence, int32_t parent, int32_t token, bool logits,
+                     struct error *error);
 /* Rows that can still be added to the step. */
 int engine_room(const struct engine *engine);
 
 /* Runs the step and commits its rows; then the step is empty again. An empty step does nothing. Steps that were
    submitted before are collected first. */
 int engine_run(struct engine *engine, struct error *error);
+/* After engine_run or engine_collect of a step with trees, before the next row is added: stores the rows of a path from the
+   top of a tree downwards. What is not accepted is forgotten with the next row. Not after draws, which accept themselves. */
+int engine_accept(struct engine *engine, const int32_t *rows, int32_t count, struct error *error);
 /* Drops the step being assembled without running it. */
 void engine_discard(struct engine *engine);
 
@@ -104,17 +113,21 @@ int draw_see(struct engine *engine, int slot, const int32_t *tokens, size_t coun
 /* Its draws in steps under way are still made, and collected. */
 void draw_close(struct engine *engine, int slot);
 
-/* The row added last: `slot` chooses the token after it. One draw a slot and step. -1 and a message when the step has
-   max_outputs rows with logits or draws. */
+/* The row added last: `slot` chooses the token after it. One draw a slot and step, unless it is at rows of a tree whose
+   parents have one: then the draw at the plain row counts; if a child has the token that was drawn, that child is accepted
+   and its draw counts, and so on down the tree. So a slot draws what it would draw without the tree, several tokens in a
+   step. -1 and a message when the step has max_outputs rows with logits or draws. */
 int engine_draw(struct engine *engine, int row, int slot, struct error *error);
 
 /* Steps that may be under way: 1 on a CPU, where a step is over when it has been submitted. */
 int engine_depth(const struct engine *engine);
 int engine_under_way(const struct engine *engine);
-/* Starts the step and commits its rows. -1 and a message: engine_depth steps are under way, or the device failed. */
+/* Starts the step and commits its rows. -1 and a message: engine_depth steps, or one with trees, are under way, or the
+   device failed. */
 int engine_submit(struct engine *engine, struct error *error);
-/* Waits for the oldest step under way. *drawn: its draws in order of rows, valid until the next engine_collect. Their
-   number, or -1 and a message: none is under way, the device failed, or a logit is NaN or +infinity. */
+/* Waits for the oldest step under way. *drawn: its draws in order of plain rows, those down a tree right behind them, valid
+   until the next engine_collect. Their number, or -1 and a message: none is under way, the device failed, or a logit is NaN
+   or +infinity. */
 int engine_collect(struct engine *engine, const struct drawn **drawn, struct error *error);
 
 /* For `bench`. Steps from now on are timed stage by stage (on), one at a time and slower than otherwise. -1 and a message:

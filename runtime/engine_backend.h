@@ -14,6 +14,8 @@
 /* A draw that a step makes: slot `slot` chooses the token of `position` from the logits of output `output`. */
 struct engine_draw {
     int32_t slot, row, output, position;
+    int32_t parent; /* the draw, of the same slot, at the row above in a tree; -1: none */
+    bool tree;      /* the slot draws at rows of a tree: which of its draws count is found out afterwards */
 };
 
 /* A step as the engine assembled it; valid during `submit`. */
@@ -23,7 +25,9 @@ struct engine_batch {
     const int32_t *output_row; /* [outputs] ascending */
     const bool *wanted;        /* [outputs] the logits are to reach the host */
     const struct engine_draw *draw;
-    int32_t draws;                 /* 0 where the engine draws */
+    int32_t draws;       /* 0 where the engine draws */
+    const int32_t *path; /* [paths] of the rows that are trees */
+    int32_t paths;
     const struct trace *trace;     /* NULL: nobody looks */
     const struct stopwatch *watch; /* NULL: nobody measures; for the CPU's stages only */
 };
@@ -67,8 +71,11 @@ struct engine_backend {
     /* Starts a step. `number` counts them. */
     int (*submit)(struct engine_device *device, const struct engine_batch *batch, struct error *error);
     /* Waits for the oldest step that has not been collected. drawn[draws] gets the token and logprob of each draw, where
-       the backend draws. */
+       the backend draws; token -1: there was none to choose, which draw_error explains. */
     int (*collect)(struct engine_device *device, struct drawn *drawn, int32_t draws, struct error *error);
+    /* Behind the step collected last: the state in slot from[i] goes to slot to[i], in all groups of the model's own. */
+    int (*keep)(struct engine_device *device, const int32_t *from, const int32_t *to, int32_t count,
+                struct error *error);
     /* Of the step collected last: the logits of an output that wanted them. */
     float *(*logits)(struct engine_device *device, int32_t output);
 
@@ -79,6 +86,11 @@ struct engine_backend {
                      struct error *error);
     int (*draw_see)(struct engine_device *device, int32_t slot, const int32_t *tokens, size_t count, bool output,
                     struct error *error);
+    /* What the draws of a tree came to: the slot's output goes on with these tokens. */
+    int (*draw_accept)(struct engine_device *device, int32_t slot, const int32_t *tokens, int32_t count,
+                       struct error *error);
+    /* Why draw `draw` of the step collected last chose nothing; always -1. */
+    int (*draw_error)(const struct engine_device *device, int32_t draw, struct error *error);
 
     /* engine.h's engine_time_stages, engine_stage_times and engine_bandwidth; NULL: the backend cannot. */
     int (*time_stages)(struct engine_device *device, bool on, struct error *error);

@@ -183,7 +183,7 @@ static int cpu_submit(struct engine_device *device, const struct engine_batch *b
                 .row = batch->row,
                 .output_row = batch->output_row,
                 .pages = state_pages(device->state),
-                .path = NULL,
+                .path = batch->path,
                 .weights = device->weights,
                 .state = state_bases(device->state),
                 .pages_total = state_pages_total(device->state),
@@ -212,6 +212,29 @@ static int cpu_collect(struct engine_device *device, struct drawn *drawn, int32_
     return 0;
 }
 
+/* A page of a group is runs of `page` positions, each position's piece beside the next one's. */
+static int cpu_keep(struct engine_device *device, const int32_t *from, const int32_t *to, int32_t count,
+                    struct error *error)
+{
+    const struct model *model = device->model;
+    (void)error;
+    for (int32_t g = 0; g < model->state_count; g++) {
+        const struct state_group *group = &model->states[g];
+        unsigned char *base = state_bases(device->state)[g];
+        if (!group->piece_bytes)
+            continue;
+        size_t page = (size_t)model->page, piece = (size_t)group->piece_bytes, run = page * piece;
+        for (int32_t i = 0; i < count; i++) {
+            const unsigned char *source =
+                base + (size_t)from[i] / page * group->page_bytes + (size_t)from[i] % page * piece;
+            unsigned char *target = base + (size_t)to[i] / page * group->page_bytes + (size_t)to[i] % page * piece;
+            for (size_t at = 0; at < group->page_bytes; at += run)
+                memcpy(target + at, source + at, piece);
+        }
+    }
+    return 0;
+}
+
 static float *cpu_logits(struct engine_device *device, int32_t output)
 {
     return device->logits + (size_t)output * (size_t)device->model->vocab;
@@ -229,6 +252,7 @@ const struct engine_backend engine_cpu = {
     .depth = cpu_depth,
     .submit = cpu_submit,
     .collect = cpu_collect,
+    .keep = cpu_keep,
     .logits = cpu_logits,
     .draws = cpu_draws,
 };

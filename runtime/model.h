@@ -38,6 +38,8 @@ struct state_group {
     uint64_t page_bytes;    /* all layers of one page (paged), or of one sequence (slot) */
     uint64_t scratch_bytes; /* all layers of one scratch slot */
     int32_t window;         /* positions a row looks back, itself included; 0: all */
+    uint64_t piece_bytes;   /* what lies together of a position: a page is runs of `page` pieces. 0: what rows of trees
+                               leave in their scratch slots is never kept */
 };
 
 /* The step compiled for one instruction set. Variants stand in order of preference, best first. */

@@ -349,13 +349,18 @@ int32_t state_append(struct state *state, int s, struct error *error)
     return position;
 }
 
-void state_commit(struct state *state, int s)
+void state_commit_some(struct state *state, int s, int32_t count)
 {
     struct sequence *sequence = &state->sequence[s];
-    sequence->stored += sequence->appended;
-    sequence->appended = 0;
+    sequence->stored += count;
+    sequence->appended -= count;
     if (sequence->closing)
         state_sequence_close(state, s);
+}
+
+void state_commit(struct state *state, int s)
+{
+    state_commit_some(state, s, state->sequence[s].appended);
 }
 
 void state_drop(struct state *state, int s)

@@ -2,7 +2,7 @@
    a page index stands for one page in every paged group at once, and each sequence has a table of them. Pages
    are counted: forks share them, and the first to write into a shared page gets a copy.
 
-       append (makes room for a row) ... -> commit (the step has run) or drop (it has not)
+       append (makes room for a row) ... -> commit (the step has run), all or the first few, or drop (it has not)
        fork, roll back                       between steps, on what is committed
 
    Knows nothing of rows or steps. Not thread-safe. */
@@ -42,6 +42,8 @@ int32_t state_appended(const struct state *state, int sequence); /* positions be
 int32_t state_append(struct state *state, int sequence, struct error *error);
 /* The appended positions have been written: they are stored now. */
 void state_commit(struct state *state, int sequence);
+/* The first `count` of them; the others stay appended. */
+void state_commit_some(struct state *state, int sequence, int32_t count);
 /* The appended positions are forgotten, with the pages that only they needed. */
 void state_drop(struct state *state, int sequence);
 

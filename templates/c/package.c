@@ -79,7 +79,8 @@ static const struct adapter ADAPTERS[] = {
 //%    end
 //% end
 static const struct state_group STATES[] = {
-    {"attention", STATE_PAGED, PAGE_ELEMENTS * sizeof(element), PAGE_ELEMENTS / PAGE * sizeof(element), $state_window$},
+    {"attention", STATE_PAGED, PAGE_ELEMENTS * sizeof(element), PAGE_ELEMENTS / PAGE * sizeof(element), $state_window$,
+     HEAD_DIM * sizeof(element)},
 };
 
 // clang-format off

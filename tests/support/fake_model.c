@@ -99,13 +99,19 @@ static void fake_trace(const struct step *step, struct arena_row *arena)
         trace->tensor(trace->context, "logits", -1, DTYPE_F32, step->logits, step->outputs, sizes.vocab);
 }
 
-/* What step.h promises of a plain row. */
+/* What step.h promises of a row. */
 static bool as_promised(const struct step *step, int r)
 {
     const struct row *row = &step->row[r];
     int before = r - 1;
     while (before >= 0 && step->row[before].sequence != row->sequence)
         before--;
+    if (row->scratch >= 0) {
+        const struct row *above = row->parent >= 0 ? &step->row[row->parent] : NULL;
+        return (!above || (above->sequence == row->sequence && above->position + 1 == row->position)) &&
+               row->shared == (above && above->scratch >= 0 ? above->shared : row->position) &&
+               step->path[row->path + row->position - row->shared] == row->scratch && row->adapter == -1;
+    }
     return row->parent == before && (before < 0 || step->row[before].position + 1 == row->position) &&
            row->shared == row->position + 1 && row->scratch == -1 && row->adapter == -1;
 }
@@ -226,8 +232,10 @@ void fake_model_init(struct fake_model *fake, const struct fake_options *options
     sizes.vocab = o->vocab;
     sizes.page = o->page;
 
-    fake->state[0] = (struct state_group){.name = "keys", .page_bytes = page * 16, .scratch_bytes = 16};
-    fake->state[1] = (struct state_group){.name = "positions", .page_bytes = page * 4, .scratch_bytes = 4};
+    fake->state[0] =
+        (struct state_group){.name = "keys", .page_bytes = page * 16, .scratch_bytes = 16, .piece_bytes = 8};
+    fake->state[1] =
+        (struct state_group){.name = "positions", .page_bytes = page * 4, .scratch_bytes = 4, .piece_bytes = 4};
     fake->variant[0] = (struct variant){"unsupported", never, fake_step, NULL};
     fake->variant[1] = (struct variant){"scalar", NULL, fake_step, NULL};
     fake->variant[2] = (struct variant){"twin", always, fake_step, NULL};

@@ -23,7 +23,8 @@ static const struct tensor TENSORS[] = {
 // clang-format on
 
 static const struct state_group STATES[] = {
-    {"attention", STATE_PAGED, PAGE_ELEMENTS * sizeof(element), PAGE_ELEMENTS / PAGE * sizeof(element), 0},
+    {"attention", STATE_PAGED, PAGE_ELEMENTS * sizeof(element), PAGE_ELEMENTS / PAGE * sizeof(element), 0,
+     HEAD_DIM * sizeof(element)},
 };
 
 // clang-format off
