@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "command.h"
+#include "draft_options.h"
 #include "generate.h"
 #include "interrupt.h"
 #include "json_out.h"
@@ -19,6 +20,8 @@ struct run_options {
     struct string_list stop;
     struct bias_list bias;
     struct sampler_options sampler;
+    struct draft_choice draft;
+    struct draft_options drafts;
     const char *file;
     const char *dump[2];
     int32_t count, chunk, logprobs;
@@ -238,6 +241,14 @@ static void print_json(const struct program *program, const struct run_options *
     json_double(&out, generation->prefill_seconds);
     json_key(&out, "decode_seconds");
     json_double(&out, generation->decode_seconds);
+    if (o->drafts.kind != DRAFT_NONE) {
+        json_key(&out, "steps");
+        json_integer(&out, generation->drafts.cycles);
+        json_key(&out, "drafted");
+        json_integer(&out, generation->drafts.drafted);
+        json_key(&out, "accepted");
+        json_integer(&out, generation->drafts.accepted);
+    }
     json_close_object(&out);
     fputc('\n', stdout);
 }
@@ -252,6 +263,9 @@ static void print_ids(const struct generation *generation)
 
 static void print_speed(const struct token_list *prompt, const struct generation *generation)
 {
+    if (generation->drafts.cycles)
+        fprintf(stderr, "drafts: %lld of %lld tokens accepted in %lld steps\n", (long long)generation->drafts.accepted,
+                (long long)generation->drafts.drafted, (long long)generation->drafts.cycles);
     fprintf(stderr, "prompt: %zu tokens in %.3f s (%.1f/s); output: %zu tokens in %.3f s (%.1f/s); finish: %s\n",
             prompt->count, generation->prefill_seconds,
             generation->prefill_seconds > 0 ? (double)prompt->count / generation->prefill_seconds : 0,
@@ -292,6 +306,7 @@ struct run {
     struct run_options *options;
     struct token_list prompt;
     struct generation generation;
+    struct speculation *speculation;
     struct trace_dump *dump;
     int32_t *stop;
 };
@@ -315,7 +330,10 @@ static int produce(struct run *run, struct error *error)
     o->sampler.stop = run->stop;
     o->sampler.bias = o->bias.item;
     o->sampler.bias_count = o->bias.count;
+    if (o->drafts.kind != DRAFT_NONE && !(run->speculation = speculation_open(program->engine, &o->drafts, 1, error)))
+        return -1;
     struct generate_options options = {
+        .speculation = run->speculation,
         .max_tokens = o->count,
         .chunk = o->chunk,
         .sampler = &o->sampler,
@@ -379,29 +397,34 @@ int command_run(const struct model *model, int argc, char **argv)
     program_init(&program, model, usage, about, notes);
     options.count = 256;
     options.sampler = sampling_defaults(&model->generation);
-    struct option input[INPUT_OPTIONS], length[LENGTH_OPTIONS], choice[SAMPLING_OPTIONS], output[OUTPUT_OPTIONS];
+    struct option input[INPUT_OPTIONS], length[LENGTH_OPTIONS], choice[SAMPLING_OPTIONS], drafts[DRAFT_OPTIONS],
+        output[OUTPUT_OPTIONS];
     input_table(&options, input);
     length_table(&options, length);
     sampling_table(&options.sampler, &options.bias, choice);
+    draft_table(&options.draft, drafts);
     output_table(&options, output);
-    struct option_group groups[5] = {{"Prompt", input, INPUT_OPTIONS},
+    struct option_group groups[6] = {{"Prompt", input, INPUT_OPTIONS},
                                      {"Length", length, LENGTH_OPTIONS},
                                      {"Choice of tokens", choice, SAMPLING_OPTIONS},
+                                     {"Speculation", drafts, DRAFT_OPTIONS},
                                      {"Output", output, OUTPUT_OPTIONS}};
     int operands;
-    int status = program_parse(&program, groups, 4, argc, argv, &operands);
+    int status = program_parse(&program, groups, 5, argc, argv, &operands);
     if (status >= 0)
         return status;
     struct error error;
     struct run run = {.program = &program, .options = &options};
-    if (check_options(&program, &options, operands, argv, &error))
+    if (check_options(&program, &options, operands, argv, &error) ||
+        draft_chosen(&options.draft, model, &options.drafts, &error))
         status = program_fail(&program, &error, EXIT_USAGE);
     else if ((status = program_engine(&program, 1, model->max_seq)) == EXIT_OK)
         status = run_opened(&run, operands, argv);
     generation_free(&run.generation);
+    speculation_close(run.speculation);
     free(run.prompt.id);
     free(run.stop);
     program_close(&program);
-    options_free(groups, 4);
+    options_free(groups, 5);
     return status;
 }

@@ -15,8 +15,9 @@ struct run {
     const struct model *model;
     const struct generate_options *options;
     struct generation *out;
-    int slot;        /* that draws the tokens; -1: none yet */
-    int32_t planned; /* tokens whose draws have been submitted */
+    int slot;                         /* that draws the tokens; -1: none yet */
+    struct speculation_counts drafts; /* before this text */
+    int32_t planned;                  /* tokens whose draws have been submitted */
     struct detokenizer *detokenizer;
     struct stop *stop;
     struct candidate *candidates; /* [2 * vocab] for alternatives */
@@ -266,28 +267,67 @@ static int next_token(struct run *run, struct error *error)
     return draws < 0 ? -1 : note_token(run, drawn, error);
 }
 
+/* What the token that was noted last does to the text. 1: it ends it. */
+static int take_token(struct run *run, bool *found, struct error *error)
+{
+    struct generation *out = run->out;
+    int32_t token = out->ids.id[out->ids.count - 1];
+    bool stop = is_stop(run, token);
+    if (!stop && push_token(run, token, found, error))
+        return -1;
+    if (stop || *found)
+        out->finish = FINISH_STOP;
+    return stop || *found;
+}
+
+/* Tokens that the text may still have. */
+static int32_t tokens_left(const struct run *run)
+{
+    size_t context = (size_t)run->model->max_seq - run->prompt_count - run->out->ids.count;
+    int64_t limit = run->options->max_tokens < 0 ? INT32_MAX : run->options->max_tokens - (int64_t)run->out->ids.count;
+    return (int64_t)context < limit ? (int32_t)context : (int32_t)limit;
+}
+
+/* A step with guesses: as many tokens as are right, and one more. Those behind the end of the text are none of it. */
+static int decode_cycle(struct run *run, bool *found, struct error *error)
+{
+    const struct drawn *drawn;
+    int32_t left = tokens_left(run);
+    if (speculation_cycle(run->options->speculation, &left, run->options->alternatives > 0, error))
+        return -1;
+    run->out->decode_steps++;
+    int32_t count = speculation_drawn(run->options->speculation, 0, &drawn);
+    int outcome = 0;
+    for (int32_t i = 0; i < count && !outcome && !(i && ended(run)); i++) {
+        outcome = note_token(run, &drawn[i], error);
+        if (!outcome)
+            outcome = take_token(run, found, error);
+    }
+    return outcome;
+}
+
 /* Takes tokens until the text ends. *found: a stop string ended it. */
 static int decode(struct run *run, bool *found, struct error *error)
 {
     struct generation *out = run->out;
+    struct speculation *speculation = run->options->speculation;
     double start = clock_seconds();
-    while (!ended(run)) {
-        if (run_ahead(run, error) || next_token(run, error))
+    int outcome = 0;
+    while (!outcome && !ended(run)) {
+        if (speculation && out->ids.count) {
+            outcome = decode_cycle(run, found, error);
+            continue;
+        }
+        if ((!speculation && run_ahead(run, error)) || next_token(run, error) ||
+            (speculation && speculation_see(speculation, 0, out->ids.id, 1, error)))
             return -1;
         if (out->ids.count == 1)
             out->prefill_seconds += clock_seconds() - start;
         else
             out->decode_steps++;
-        int32_t token = out->ids.id[out->ids.count - 1];
-        bool stop = is_stop(run, token);
-        if (!stop && push_token(run, token, found, error))
-            return -1;
-        if (stop || *found) {
-            out->finish = FINISH_STOP;
-            return 0;
-        }
+        outcome = take_token(run, found, error);
     }
-    return 0;
+    return outcome < 0 ? -1 : 0;
 }
 
 static int open_parts(struct run *run, struct error *error)
@@ -338,11 +378,28 @@ static void close_parts(struct run *run)
     free(run->candidates);
 }
 
+/* What the guesses came to in this text. */
+static void note_drafts(struct run *run)
+{
+    if (!run->options->speculation)
+        return;
+    struct speculation_counts now = speculation_counts(run->options->speculation);
+    run->out->drafts = (struct speculation_counts){.cycles = now.cycles - run->drafts.cycles,
+                                                   .drafted = now.drafted - run->drafts.drafted,
+                                                   .accepted = now.accepted - run->drafts.accepted};
+}
+
 static int generate_parts(struct run *run, const int32_t *prompt, struct error *error)
 {
     struct generation *out = run->out;
     if (draw_see(run->engine, run->slot, prompt, run->prompt_count, false, error))
         return -1;
+    if (run->options->speculation) {
+        run->drafts = speculation_counts(run->options->speculation);
+        speculation_begin(run->options->speculation, 0, run->sequence, run->slot);
+        if (speculation_see(run->options->speculation, 0, prompt, run->prompt_count, error))
+            return -1;
+    }
     double start = clock_seconds();
     int outcome = prefill(run, prompt, error);
     out->prefill_seconds = clock_seconds() - start;
@@ -358,6 +415,7 @@ static int generate_parts(struct run *run, const int32_t *prompt, struct error *
     if (found)
         out->finish = FINISH_STOP;
     out->decode_seconds = clock_seconds() - start - (out->prefill_seconds - before);
+    note_drafts(run);
     return 0;
 }
 

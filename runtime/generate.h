@@ -9,6 +9,7 @@
 #include "engine.h"
 #include "error.h"
 #include "sampler.h"
+#include "speculate.h"
 #include "text_buffer.h"
 #include "tokenizer.h"
 
@@ -31,7 +32,8 @@ struct generate_options {
         continues; /* go on in `sequence`: the prompt begins with the tokens that it stores, which are not run again; the
                        sequence stays open, with what was run */
     int sequence;
-    int32_t alternatives; /* the so many likeliest tokens are noted with every token; 0: none */
+    struct speculation *speculation; /* guesses tokens ahead, as its member 0; NULL: nobody does */
+    int32_t alternatives;            /* the so many likeliest tokens are noted with every token; 0: none */
 
     const struct tokenizer *tokenizer; /* NULL: no text is made */
     bool special;                      /* special tokens are part of the text */
@@ -59,6 +61,7 @@ struct generation {
     struct text_buffer text;          /* without stop strings and stop ids */
     enum finish finish;
     int32_t prefill_steps, decode_steps;
+    struct speculation_counts drafts;
     double prefill_seconds; /* until the first token was there */
     double decode_seconds;  /* the rest */
 };
