@@ -2,7 +2,9 @@
    runtime, which fills it, and the kernel. Plain C without includes but cuda_step.h, so that NVRTC compiles it.
 
    A draw slot is a sequence's sampler on the device: its options and what its text has seen so far; it lives as long as
-   the sequence. A draw is one choice of one step. The token is exactly the one that sampler.h's steps 1 to 11 find for the
+   the sequence. A draw is one choice of one step. In a tree of rows a slot draws at many rows, and the host finds out which
+   of them are the text: these draws leave the slot as it is, and see the tokens between the tree's root and their row
+   besides. The token is exactly the one that sampler.h's steps 1 to 11 find for the
    same logits, options, seed and position; its logprob may differ in the last digits.
 
    The runtime launches the kernel itself, behind the step's last stage, in the same graph:
@@ -48,7 +50,9 @@ struct cuda_draw {
     int32_t output;   /* logits[output] */
     int32_t slot;     /* its sampler; chosen[slot] gets the token */
     int32_t position; /* absolute position that the token will have */
-    int32_t reserved;
+    int32_t tree;     /* 1: one of several, which leaves slot and chosen[slot] as they are */
+    int32_t path;     /* tokens that the text has besides: those of rows path[path + i], 0 <= i < path_count */
+    int32_t path_count;
 };
 
 enum cuda_drawn_status {
@@ -89,6 +93,8 @@ struct cuda_sample {
     const struct cuda_draw_counts *counts;
     const struct cuda_draw *draw;  /* [max_draws] */
     struct cuda_draw_slot *slot;   /* [slots] */
+    const struct cuda_row *row;    /* cuda_step.row; a tree's row has the scratch slot of its number */
+    const int32_t *path;           /* cuda_step.path */
     const float *logits;           /* [max_outputs][vocab], left as they are */
     int32_t *chosen;               /* [slots]: cuda_step.chosen */
     struct cuda_drawn *drawn;      /* [rings][max_draws] */

@@ -1,5 +1,6 @@
 #include "cuda_draws.h"
 
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -139,8 +140,6 @@ static int upload_slot(struct cuda_draws *draws, int32_t slot, struct error *err
     if (upload(draws, sampler->lists, sampler->occurrences, counts, error) ||
         upload(draws, to, &sampler->slot, sizeof sampler->slot, error))
         return -1;
-    free(sampler->occurrences);
-    sampler->occurrences = NULL;
     sampler->uploaded = true;
     return 0;
 }
@@ -156,7 +155,15 @@ int cuda_draws_prepare(struct cuda_draws *draws, unsigned char *record, uint64_t
     memcpy(record + draws->plan->draw_counts, &counts, sizeof counts);
     for (int32_t i = 0; i < batch->draws; i++) {
         const struct engine_draw *from = &batch->draw[i];
-        draw[i] = (struct cuda_draw){.output = from->output, .slot = from->slot, .position = from->position};
+        const struct row *row = &batch->row[from->row];
+        draw[i] = (struct cuda_draw){
+            .output = from->output,
+            .slot = from->slot,
+            .position = from->position,
+            .tree = from->tree,
+            .path = row->path,
+            .path_count = row->scratch < 0 ? 0 : row->position - row->shared + 1,
+        };
         if (!draws->sampler[from->slot].uploaded && upload_slot(draws, from->slot, error))
             return -1;
     }
@@ -171,6 +178,8 @@ void cuda_draws_enqueue(const struct cuda_draws *draws, struct cuda_stream *stre
         .counts = (const struct cuda_draw_counts *)(void *)(host + plan->draw_counts),
         .draw = (const struct cuda_draw *)(void *)(host + plan->draw),
         .slot = (struct cuda_draw_slot *)(void *)(memory + plan->draw_slot),
+        .row = (const struct cuda_row *)(const void *)(host + plan->row),
+        .path = (const int32_t *)(const void *)(host + plan->path),
         .logits = (const float *)(void *)(memory + plan->logits),
         .chosen = (int32_t *)(void *)(memory + plan->chosen),
         .drawn = (struct cuda_drawn *)(uintptr_t)draws->drawn_device,
@@ -185,18 +194,43 @@ void cuda_draws_enqueue(const struct cuda_draws *draws, struct cuda_stream *stre
                        (unsigned[]){CUDA_SAMPLE_CHUNKS, most, 1}, (void *[]){&sample});
 }
 
-int cuda_draws_result(const struct cuda_draws *draws, uint64_t number, int32_t count, struct drawn *drawn,
+static const struct cuda_drawn *result_of(const struct cuda_draws *draws, uint64_t number, int32_t draw)
+{
+    return &draws->drawn[(size_t)(number % CUDA_RECORDS) * (size_t)draws->plan->max_draws + (size_t)draw];
+}
+
+void cuda_draws_result(const struct cuda_draws *draws, uint64_t number, int32_t count, struct drawn *drawn)
+{
+    for (int32_t i = 0; i < count; i++) {
+        const struct cuda_drawn *result = result_of(draws, number, i);
+        drawn[i].token = result->status <= CUDA_DRAWN_STOP ? result->token : -1;
+        drawn[i].logprob = result->logprob;
+    }
+}
+
+int cuda_draws_explain(const struct cuda_draws *draws, uint64_t number, int32_t draw, struct error *error)
+{
+    const struct cuda_drawn *result = result_of(draws, number, draw);
+    return result->status == CUDA_DRAWN_BAD_LOGIT ? logits_explain_bad(result->token, "NaN or +infinity", error)
+                                                  : logits_explain_nothing(error);
+}
+
+int cuda_draws_accept(struct cuda_draws *draws, int32_t slot, const int32_t *tokens, int32_t count, bool tree,
                       struct error *error)
 {
-    size_t at = (size_t)(number % CUDA_RECORDS) * (size_t)draws->plan->max_draws;
-    for (int32_t i = 0; i < count; i++) {
-        const struct cuda_drawn *result = &draws->drawn[at + (size_t)i];
-        if (result->status == CUDA_DRAWN_BAD_LOGIT)
-            return logits_explain_bad(result->token, "NaN or +infinity", error);
-        if (result->status == CUDA_DRAWN_NOTHING)
-            return logits_explain_nothing(error);
-        drawn[i].token = result->token;
-        drawn[i].logprob = result->logprob;
+    struct cuda_sampler *sampler = &draws->sampler[slot];
+    CUdeviceptr to = draws->memory + draws->plan->draw_slot + (uint64_t)slot * sizeof sampler->slot;
+    bool short_before = sampler->slot.output < sampler->slot.min_tokens;
+    sampler->slot.output += count;
+    if (tree && short_before &&
+        upload(draws, to + offsetof(struct cuda_draw_slot, output), &sampler->slot.output, sizeof sampler->slot.output,
+               error))
+        return -1;
+    for (int32_t i = 0; sampler->occurrences && i < count; i++) {
+        int32_t *seen = &sampler->occurrences[tokens[i]];
+        *seen = (*seen < 0 ? 0 : *seen) + 1;
+        if (tree && upload(draws, sampler->lists + (uint64_t)tokens[i] * sizeof *seen, seen, sizeof *seen, error))
+            return -1;
     }
     return 0;
 }

@@ -12,7 +12,7 @@ struct cuda_sampler {
     struct cuda_draw_slot slot;
     CUdeviceptr lists; /* [lists_bytes] occurrences, biases and stop ids; 0: none yet */
     size_t lists_bytes;
-    int32_t *occurrences; /* [vocab] while the prompt comes in; NULL: no penalties, or on the device already */
+    int32_t *occurrences; /* [vocab] as the device has them when nothing is under way; NULL: no penalties */
     bool uploaded;
 };
 
@@ -40,8 +40,12 @@ int cuda_draws_prepare(struct cuda_draws *draws, unsigned char *record, uint64_t
                        const struct engine_batch *batch, struct error *error);
 /* Launches the kernel behind a step of at most `rows` rows, whose record on the device this is. */
 void cuda_draws_enqueue(const struct cuda_draws *draws, struct cuda_stream *stream, CUdeviceptr record, int rows);
-/* What came of the draws of a step that is done. -1 and a message: a logit was NaN or +infinity, or all were -infinity. */
-int cuda_draws_result(const struct cuda_draws *draws, uint64_t number, int32_t count, struct drawn *drawn,
+/* What came of the draws of a step that is done; token -1: a logit was NaN or +infinity, or all were -infinity. */
+void cuda_draws_result(const struct cuda_draws *draws, uint64_t number, int32_t count, struct drawn *drawn);
+/* Which it was; always -1. */
+int cuda_draws_explain(const struct cuda_draws *draws, uint64_t number, int32_t draw, struct error *error);
+/* engine_backend.h's draw_accept. */
+int cuda_draws_accept(struct cuda_draws *draws, int32_t slot, const int32_t *tokens, int32_t count, bool tree,
                       struct error *error);
 
 #endif

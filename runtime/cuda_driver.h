@@ -74,6 +74,21 @@ struct cuda_launch_config {
     unsigned attribute_count;
 };
 
+/* CUDA_MEMCPY2D. */
+enum { CU_MEMORYTYPE_DEVICE = 2 };
+struct cuda_place_2d {
+    size_t x, y;
+    int type;
+    void *host;
+    CUdeviceptr device;
+    void *array;
+    size_t pitch;
+};
+struct cuda_copy_2d {
+    struct cuda_place_2d from, to;
+    size_t width, height; /* bytes of a line; lines, `pitch` bytes from each other */
+};
+
 /* Result, name and parameters of every function: a member of struct cuda_driver each. */
 #define CUDA_FUNCTIONS(F)                                                                                              \
     F(cuInit, (unsigned flags))                                                                                        \
@@ -96,6 +111,7 @@ struct cuda_launch_config {
     F(cuMemcpyHtoDAsync_v2, (CUdeviceptr to, const void *from, size_t bytes, CUstream stream))                         \
     F(cuMemcpyDtoHAsync_v2, (void *to, CUdeviceptr from, size_t bytes, CUstream stream))                               \
     F(cuMemcpyDtoDAsync_v2, (CUdeviceptr to, CUdeviceptr from, size_t bytes, CUstream stream))                         \
+    F(cuMemcpy2DAsync_v2, (const struct cuda_copy_2d *copy, CUstream stream))                                          \
     F(cuMemsetD8Async, (CUdeviceptr memory, unsigned char value, size_t bytes, CUstream stream))                       \
     F(cuStreamCreate, (CUstream * stream, unsigned flags))                                                             \
     F(cuStreamDestroy_v2, (CUstream stream))                                                                           \

@@ -5,13 +5,13 @@
 
 #include "cuda_draw.h"
 #include "cuda_load.h"
+#include "engine_tree.h"
 #include "state.h"
 
 enum {
     ALIGNMENT = 512,
     TABLES_LEAST = 64,
     DRAW_SLOTS = 1024,
-    PATH_BYTES = 4096,
     MIB = 1 << 20,
     SAMPLE_MIB = 256,
     SINK_BYTES = 64 << 10, /* cuda_timing.h writes there */
@@ -65,11 +65,12 @@ static void place_fixed(struct cuda_plan *plan, const struct model *model)
     plan->output_row = up(plan->draw_counts + sizeof(struct cuda_draw_counts));
     plan->draw = up(plan->output_row + outputs * sizeof(int32_t));
     plan->row = up(plan->draw + draws * sizeof(struct cuda_draw));
-    plan->record_bytes = plan->row + rows * sizeof(struct cuda_row);
+    plan->path = up(plan->row + rows * sizeof(struct cuda_row));
+    plan->paths = engine_tree_paths(model);
+    plan->record_bytes = plan->path + (uint64_t)plan->paths * sizeof(int32_t);
     for (int i = 0; i < CUDA_RECORDS; i++)
         plan->record[i] = take(plan, plan->record_bytes);
     plan->tables = take(plan, (uint64_t)plan->table_slots * (uint64_t)plan->table * sizeof(int32_t));
-    plan->path = take(plan, PATH_BYTES);
     plan->chosen = take(plan, (uint64_t)plan->draw_slots * sizeof(int32_t));
     plan->draw_slot = take(plan, (uint64_t)plan->draw_slots * sizeof(struct cuda_draw_slot));
     plan->sample_scratch = take(plan, draws * CUDA_SAMPLE_SCRATCH(model->vocab));

@@ -14,13 +14,15 @@ struct cuda_plan {
     uint64_t weights, arena, logits;
     uint64_t record[CUDA_RECORDS];               /* struct cuda_counts, then: */
     uint64_t draw_counts, output_row, draw, row; /* from the start of a record */
-    uint64_t record_bytes;                       /* up to the last row */
-    uint64_t tables, path, chosen;
+    uint64_t path;                               /* behind the last row: [paths] */
+    uint64_t record_bytes;
+    uint64_t tables, chosen;
     uint64_t draw_slot, sample_scratch, sample_part, sample_arrivals; /* cuda_draw.h */
     uint64_t staging;              /* of the load, in place of all that follows the weights */
     uint64_t state;                /* pages, then scratch slots */
     uint64_t bytes;                /* of the block */
     int32_t table, table_slots;    /* entries of a page table; page tables */
+    int32_t paths;                 /* places for the paths of a step's trees */
     int32_t draw_slots, max_draws; /* that there are; in a step (0: the package has no sampling kernel) */
     int32_t pages;
     uint64_t workspace;     /* CUDA_WORKSPACE bytes for cuBLASLt, with `bulk` */

@@ -26,6 +26,7 @@ struct slot {
     struct sampler *sampler;
     int32_t token; /* drawn last; -1: none collected yet */
     bool draws;    /* a draw has been submitted */
+    bool known;    /* the last one was one of a tree: the device does not know what it came to */
 };
 
 struct engine {
@@ -374,8 +375,6 @@ int engine_add_child(struct engine *engine, int sequence, int32_t parent, int32_
         return -1;
     if (token < 0)
         return error_set(error, "a row of a tree needs a token that is known");
-    if (!engine->backend->keep)
-        return error_set(error, "trees of rows: the device %s has none yet", engine->backend->name);
     int32_t last = last_row_of(engine, sequence), above = parent_of(engine, sequence, parent, error);
     if (above < -1)
         return -1;
@@ -476,6 +475,11 @@ void draw_close(struct engine *engine, int slot)
         engine->slot[slot].open = false; /* the sampler stays until the slot is used again: draws may be under way */
 }
 
+int32_t engine_max_draws(const struct engine *engine)
+{
+    return engine->device_draws ? engine->backend->max_draws(engine->device) : engine->model->max_outputs;
+}
+
 /* The draw of `slot` in the step being assembled at this row; row -1: at any. -1: there is none. */
 static int32_t find_draw(const struct flight *flight, int slot, int32_t row)
 {
@@ -499,6 +503,8 @@ int engine_draw(struct engine *engine, int row, int slot, struct error *error)
         return error_set(error, "a draw for row %d: draw slot %d has none at the row above it", row, slot);
     if (find_draw(flight, slot, tree ? row : -1) >= 0)
         return error_set(error, "draw slot %d has a draw in this step already", slot);
+    if (flight->draws >= engine_max_draws(engine))
+        return error_set(error, "the step is full: it has %d draws", flight->draws);
     if (add_output(engine, row, false, error))
         return -1;
     if (tree)
@@ -534,7 +540,7 @@ static int resolve_tokens(struct engine *engine, struct error *error)
             continue;
         if (!engine->slot[slot].draws)
             return error_set(error, "row %d: draw slot %d has drawn nothing yet", r, slot);
-        if (!engine->device_draws)
+        if (!engine->device_draws || engine->slot[slot].known)
             engine->row[r].token = engine->slot[slot].token;
     }
     return 0;
@@ -577,7 +583,7 @@ int engine_submit(struct engine *engine, struct error *error)
             state_commit_some(engine->state, engine->row[row].sequence, 1);
     engine_tree_submitted(&engine->tree, engine->row, engine->rows);
     for (int32_t i = 0; i < flight->draws; i++)
-        engine->slot[flight->draw[i].slot].draws = true;
+        engine->slot[flight->draw[i].slot].draws = true, engine->slot[flight->draw[i].slot].known = false;
     engine->under_way++;
     engine->rows = engine->outputs = 0;
     assembled(engine)->draws = 0;
@@ -607,7 +613,7 @@ static int choose(struct engine *engine, const struct flight *flight, int32_t i,
     float *logits = engine->backend->logits(engine->device, draw->output);
     if (flight->asked[draw->output] && !(logits = own_copy(engine, logits)))
         return error_set(error, "out of memory for a copy of the logits");
-    out->token = slot->token = sampler_choose(slot->sampler, logits, draw->position, &out->logprob, error);
+    out->token = sampler_choose(slot->sampler, logits, draw->position, &out->logprob, error);
     return out->token < 0 ? -1 : 0;
 }
 
@@ -633,11 +639,15 @@ static int32_t draw_down(struct engine *engine, const struct flight *flight, int
         if (at >= 0)
             engine->path[count] = flight->draw[at].row;
     }
-    if (!flight->draw[i].tree)
-        return count;
+    struct slot *slot = &engine->slot[flight->draw[i].slot];
+    bool tree = flight->draw[i].tree;
+    slot->known |= tree;
+    slot->token = engine->token[count - 1];
     if (engine->device_draws &&
-        engine->backend->draw_accept(engine->device, flight->draw[i].slot, engine->token, count, error))
+        engine->backend->draw_accept(engine->device, flight->draw[i].slot, engine->token, count, tree, error))
         return -1;
+    if (!tree)
+        return count;
     return engine_accept(engine, engine->path, count - 1, error) ? -1 : count;
 }
 

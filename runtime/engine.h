@@ -119,6 +119,9 @@ void draw_close(struct engine *engine, int slot);
    step. -1 and a message when the step has max_outputs rows with logits or draws. */
 int engine_draw(struct engine *engine, int row, int slot, struct error *error);
 
+/* Draws that a step can have. */
+int32_t engine_max_draws(const struct engine *engine);
+
 /* Steps that may be under way: 1 on a CPU, where a step is over when it has been submitted. */
 int engine_depth(const struct engine *engine);
 int engine_under_way(const struct engine *engine);

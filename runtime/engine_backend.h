@@ -86,9 +86,12 @@ struct engine_backend {
                      struct error *error);
     int (*draw_see)(struct engine_device *device, int32_t slot, const int32_t *tokens, size_t count, bool output,
                     struct error *error);
-    /* What the draws of a tree came to: the slot's output goes on with these tokens. */
-    int (*draw_accept)(struct engine_device *device, int32_t slot, const int32_t *tokens, int32_t count,
+    /* What a slot's draws in the step collected last came to: its output goes on with these tokens. tree: they were draws of
+       a tree, which have not counted them themselves. */
+    int (*draw_accept)(struct engine_device *device, int32_t slot, const int32_t *tokens, int32_t count, bool tree,
                        struct error *error);
+    /* Draws that a step can have. */
+    int32_t (*max_draws)(const struct engine_device *device);
     /* Why draw `draw` of the step collected last chose nothing; always -1. */
     int (*draw_error)(const struct engine_device *device, int32_t draw, struct error *error);
 

@@ -307,7 +307,15 @@ static int upload_record(struct engine_device *device, const struct engine_batch
     if (cuda_draws_prepare(&device->draws, record->host, device->submitted, batch, error))
         return -1;
     /* On a stream of its own: the step before this one may still run. */
-    size_t bytes = plan->row + (size_t)batch->rows * sizeof *row;
+    size_t bytes = plan->row + (size_t)batch->rows * sizeof *row, paths = (size_t)batch->paths * sizeof *batch->path;
+    if (paths) {
+        memcpy(record->host + plan->path, batch->path, paths);
+        if (cuda_check(driver,
+                       driver->cuMemcpyHtoDAsync_v2(device->memory + plan->record[place] + plan->path,
+                                                    record->host + plan->path, paths, device->uploads),
+                       "the paths of a step's trees", error))
+            return -1;
+    }
     if (cuda_check(
             driver,
             driver->cuMemcpyHtoDAsync_v2(device->memory + plan->record[place], record->host, bytes, device->uploads),
@@ -329,7 +337,7 @@ static struct cuda_step step_of(const struct engine_device *device, int place)
         .row = (const struct cuda_row *)(void *)(record + plan->row),
         .output_row = (const int32_t *)(void *)(record + plan->output_row),
         .pages = (const int32_t *)(void *)(memory + plan->tables),
-        .path = (const int32_t *)(void *)(memory + plan->path),
+        .path = (const int32_t *)(void *)(record + plan->path),
         .chosen = (const int32_t *)(void *)(memory + plan->chosen),
         .weights = memory + plan->weights,
         .state = memory + plan->state,
@@ -491,12 +499,45 @@ static int cuda_collect(struct engine_device *device, struct drawn *drawn, int32
     device->collected++;
     if (result == CUDA_SUCCESS && device->timed && cuda_timing_read(&device->timing, error))
         return -1;
-    if (result == CUDA_SUCCESS)
-        return cuda_draws_result(&device->draws, device->collected - 1, draws, drawn, error);
+    if (result == CUDA_SUCCESS) {
+        cuda_draws_result(&device->draws, device->collected - 1, draws, drawn);
+        return 0;
+    }
     return error_set(error,
                      "CUDA: a kernel of a step failed on %s: %s; run it again with LATHE_CUDA_SERIAL=1 in the "
                      "environment, which names the stage",
                      device->gpu.name, cuda_result_text(driver, result, text));
+}
+
+/* Pages are runs of `page` pieces (model.h), and a slot's pieces lie at the same place in each: lines of a copy. */
+static int cuda_keep(struct engine_device *device, const int32_t *from, const int32_t *to, int32_t count,
+                     struct error *error)
+{
+    const struct cuda_driver *driver = &device->gpu.driver;
+    const struct model *model = device->model;
+    uint64_t all = state_model_page_bytes(model), before = 0; /* bytes of the groups before this one in a page */
+    if (enter(device, error))
+        return -1;
+    for (int32_t g = 0; g < model->state_count; before += model->states[g++].page_bytes) {
+        uint64_t piece = model->states[g].piece_bytes, page = (uint64_t)model->page;
+        CUdeviceptr state = device->memory + device->plan.state + before;
+        for (int32_t i = 0; piece && i < count; i++) {
+            struct cuda_copy_2d copy = {
+                .from = {.type = CU_MEMORYTYPE_DEVICE,
+                         .device = state + (uint64_t)from[i] / page * all + (uint64_t)from[i] % page * piece,
+                         .pitch = page * piece},
+                .to = {.type = CU_MEMORYTYPE_DEVICE,
+                       .device = state + (uint64_t)to[i] / page * all + (uint64_t)to[i] % page * piece,
+                       .pitch = page * piece},
+                .width = piece,
+                .height = model->states[g].page_bytes / (page * piece),
+            };
+            if (cuda_check(driver, driver->cuMemcpy2DAsync_v2(&copy, device->stream.handle), "keeping a row of a tree",
+                           error))
+                return -1;
+        }
+    }
+    return 0;
 }
 
 static float *cuda_logits(struct engine_device *device, int32_t output)
@@ -520,6 +561,22 @@ static int cuda_draw_see(struct engine_device *device, int32_t slot, const int32
                          struct error *error)
 {
     return cuda_draws_see(&device->draws, slot, tokens, count, output, error);
+}
+
+static int cuda_draw_accept(struct engine_device *device, int32_t slot, const int32_t *tokens, int32_t count, bool tree,
+                            struct error *error)
+{
+    return enter(device, error) ? -1 : cuda_draws_accept(&device->draws, slot, tokens, count, tree, error);
+}
+
+static int32_t cuda_max_draws(const struct engine_device *device)
+{
+    return device->plan.max_draws;
+}
+
+static int cuda_draw_error(const struct engine_device *device, int32_t draw, struct error *error)
+{
+    return cuda_draws_explain(&device->draws, device->collected - 1, draw, error);
 }
 
 static int cuda_time_stages(struct engine_device *device, bool on, struct error *error)
@@ -560,10 +617,14 @@ const struct engine_backend engine_cuda = {
     .depth = cuda_depth,
     .submit = cuda_submit,
     .collect = cuda_collect,
+    .keep = cuda_keep,
     .logits = cuda_logits,
     .draws = cuda_draws,
     .draw_open = cuda_draw_open,
     .draw_see = cuda_draw_see,
+    .draw_accept = cuda_draw_accept,
+    .draw_error = cuda_draw_error,
+    .max_draws = cuda_max_draws,
     .time_stages = cuda_time_stages,
     .stage_times = cuda_stage_times,
     .bandwidth = cuda_read_bandwidth,

@@ -5,10 +5,15 @@
 
 enum { DEEP = 32 }; /* places of paths for each row of a step */
 
+int32_t engine_tree_paths(const struct model *model)
+{
+    return model->max_rows * DEEP;
+}
+
 int engine_tree_open(struct engine_tree *tree, const struct model *model, struct error *error)
 {
     size_t rows = (size_t)model->max_rows;
-    tree->capacity = model->max_rows * DEEP;
+    tree->capacity = engine_tree_paths(model);
     tree->path = malloc((size_t)tree->capacity * sizeof *tree->path);
     tree->row = malloc(rows * sizeof *tree->row);
     tree->from = malloc(rows * sizeof *tree->from);

@@ -23,6 +23,9 @@ struct engine_tree {
     int32_t *from, *to; /* [max_rows] scratch for engine_backend's keep */
 };
 
+/* The places that the paths of a step can have. */
+int32_t engine_tree_paths(const struct model *model);
+
 int engine_tree_open(struct engine_tree *tree, const struct model *model, struct error *error);
 void engine_tree_close(struct engine_tree *tree);
 

@@ -101,7 +101,8 @@ int speculation_see(struct speculation *speculation, int32_t m, const int32_t *t
 static int32_t share(const struct speculation *speculation, const int32_t *limits)
 {
     const struct model *model = engine_model(speculation->engine);
-    int32_t room = model->max_rows < model->max_outputs ? model->max_rows : model->max_outputs, active = 0;
+    int32_t draws = engine_max_draws(speculation->engine), active = 0;
+    int32_t room = model->max_rows < draws ? model->max_rows : draws;
     for (int32_t m = 0; m < speculation->members; m++)
         active += limits[m] > 0;
     room = active ? room / active - 1 : 0;

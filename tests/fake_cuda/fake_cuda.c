@@ -464,6 +464,25 @@ CUresult cuMemcpyDtoDAsync_v2(CUdeviceptr to, CUdeviceptr from, size_t bytes, CU
     return copy((void *)(uintptr_t)to, (void *)(uintptr_t)from, bytes, stream);
 }
 
+CUresult cuMemcpy2DAsync_v2(const struct cuda_copy_2d *copy_2d, CUstream stream)
+{
+    ENTER_CONTEXT;
+    const struct cuda_place_2d *from = &copy_2d->from, *to = &copy_2d->to;
+    if (from->type != CU_MEMORYTYPE_DEVICE || to->type != CU_MEMORYTYPE_DEVICE || copy_2d->width > from->pitch ||
+        copy_2d->width > to->pitch)
+        return INVALID;
+    for (size_t line = 0; line < copy_2d->height; line++) {
+        unsigned char *source = (unsigned char *)(uintptr_t)from->device + line * from->pitch;
+        unsigned char *target = (unsigned char *)(uintptr_t)to->device + line * to->pitch;
+        CUresult result = INVALID;
+        if (inside(source, copy_2d->width, false) && inside(target, copy_2d->width, false))
+            result = copy(target, source, copy_2d->width, stream);
+        if (result != CUDA_SUCCESS)
+            return result;
+    }
+    return CUDA_SUCCESS;
+}
+
 CUresult cuMemsetD8Async(CUdeviceptr memory, unsigned char value, size_t bytes, CUstream stream)
 {
     ENTER_CONTEXT;

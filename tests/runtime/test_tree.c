@@ -1,18 +1,37 @@
 /* Trees of rows in the engine, on the fake model, whose logits are a hash of everything that a row reads: what a row of a tree
-   sees, what accepting a path keeps, what is left of the rest. */
+   sees, what accepting a path keeps, what is left of the rest. On the CPU, and on a GPU that is none (fake_cuda.h). */
 #include <check.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "engine.h"
+#include "fake_cuda_model.h"
 #include "fake_model.h"
 
 enum { VOCAB = 32, PAGE_BYTES = 80 };
 
+static enum { CPU, GPU, GPU_WITHOUT_SAMPLING } device;
+
+static void on_cpu(void)
+{
+    device = CPU;
+}
+
+static void on_gpu(void)
+{
+    device = GPU;
+}
+
+static void without_sampling(void)
+{
+    device = GPU_WITHOUT_SAMPLING;
+}
+
 struct bench {
     struct fake_model fake;
-    struct engine *engine;
-    float *expected; /* [vocab] */
+    struct fake_cuda gpu;
+    struct engine *engine, *cpu; /* cpu: whose weights can be read */
+    float *expected;             /* [vocab] */
 };
 
 static void bench_open(struct bench *bench, int32_t max_rows, int32_t pages)
@@ -20,15 +39,23 @@ static void bench_open(struct bench *bench, int32_t max_rows, int32_t pages)
     struct error error = {""};
     struct fake_options options = {.random = true, .max_rows = max_rows};
     fake_model_init(&bench->fake, &options);
+    setenv("LATHE_CUDA_DRIVER", TEST_BINARY_DIR "/tests/fake_cuda.so", 1);
+    if (device != CPU)
+        fake_cuda_init(&bench->gpu, &bench->fake,
+                       &(struct fake_cuda_options){.no_sample = device == GPU_WITHOUT_SAMPLING});
     struct engine_options engine_options = {.threads = 2, .kv_memory = (uint64_t)pages * PAGE_BYTES};
     bench->engine = engine_open(&bench->fake.model, &engine_options, &error);
     ck_assert_msg(bench->engine != NULL, "%s", error.message);
+    engine_options.device = "cpu";
+    bench->cpu = engine_open(&bench->fake.model, &engine_options, &error);
+    ck_assert_msg(bench->cpu != NULL, "%s", error.message);
     bench->expected = malloc(VOCAB * sizeof(float));
 }
 
 static void bench_close(struct bench *bench)
 {
     engine_close(bench->engine);
+    engine_close(bench->cpu);
     free(bench->expected);
 }
 
@@ -47,8 +74,8 @@ struct text {
 
 static const float *expected_logits(struct bench *bench, const struct text *text)
 {
-    const float *head = engine_section(bench->engine, "head", NULL);
-    const uint16_t *embedding = engine_section(bench->engine, "embedding", NULL);
+    const float *head = engine_section(bench->cpu, "head", NULL);
+    const uint16_t *embedding = engine_section(bench->cpu, "embedding", NULL);
     fake_model_logits(&bench->fake, head, embedding, text->id, text->count, bench->expected);
     return bench->expected;
 }
@@ -433,8 +460,10 @@ START_TEST(draws_down_a_tree)
     for (int cycle = 0; text.count < plainly.count; cycle++) {
         int right = cycle % (DEEP + 1), left = plainly.count - text.count;
         int deep = left - 1 < DEEP ? left - 1 : DEEP;
+        deep = cycle % 7 == 5 ? 0 : deep; /* a plain step between trees */
         right = right < deep ? right : deep;
-        int row = engine_add(bench.engine, sequence, text.id[text.count - 1], false, &error);
+        int32_t last = cycle % 2 ? ENGINE_DRAWN(slot) : text.id[text.count - 1];
+        int row = engine_add(bench.engine, sequence, last, false, &error);
         draw_at(&bench, row, slot);
         for (int i = 0; i < deep; i++) {
             int32_t token = plainly.id[text.count + i], wrong = (token + 1) % VOCAB;
@@ -486,10 +515,11 @@ START_TEST(draws_that_are_refused)
 }
 END_TEST
 
-int main(void)
+static TCase *cases(const char *name, void (*where)(void))
 {
-    Suite *suite = suite_create("runtime/tree");
-    TCase *tree = tcase_create("tree");
+    TCase *tree = tcase_create(name);
+    tcase_set_timeout(tree, 60);
+    tcase_add_checked_fixture(tree, where, NULL);
     tcase_add_loop_test(tree, rows_see_their_ancestors, 0, 4);
     tcase_add_test(tree, below_the_stored_state);
     tcase_add_test(tree, a_tree_each);
@@ -499,7 +529,15 @@ int main(void)
     tcase_add_test(tree, full_of_paths);
     tcase_add_loop_test(tree, draws_down_a_tree, 0, (int)(sizeof choices / sizeof *choices));
     tcase_add_test(tree, draws_that_are_refused);
-    suite_add_tcase(suite, tree);
+    return tree;
+}
+
+int main(void)
+{
+    Suite *suite = suite_create("runtime/tree");
+    suite_add_tcase(suite, cases("cpu", on_cpu));
+    suite_add_tcase(suite, cases("gpu", on_gpu));
+    suite_add_tcase(suite, cases("gpu without sampling", without_sampling));
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);
     int failed = srunner_ntests_failed(runner);

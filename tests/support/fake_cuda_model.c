@@ -79,6 +79,8 @@ static void draw(const struct cuda_sample *sample, const struct cuda_draw *what,
 {
     struct cuda_draw_slot *slot = &sample->slot[what->slot];
     struct sampler *sampler = sampler_of(slot);
+    for (int32_t i = 0; i < what->path_count; i++)
+        sampler_see(sampler, sample->row[sample->path[what->path + i]].token, true);
     size_t bytes = (size_t)sizes.vocab * sizeof(float);
     float *logits = malloc(bytes);
     memcpy(logits, sample->logits + (size_t)what->output * (size_t)sizes.vocab, bytes);
@@ -95,9 +97,11 @@ static void draw(const struct cuda_sample *sample, const struct cuda_draw *what,
     for (int32_t i = 0; i < slot->stop_count; i++)
         if (slot->stop[i] == token)
             drawn->status = CUDA_DRAWN_STOP;
-    sample->chosen[what->slot] = token < 0 ? 0 : token;
-    slot->output += token >= 0;
-    if (token >= 0 && slot->occurrences)
+    if (!what->tree) {
+        sample->chosen[what->slot] = token < 0 ? 0 : token;
+        slot->output += token >= 0;
+    }
+    if (!what->tree && token >= 0 && slot->occurrences)
         slot->occurrences[token] = slot->occurrences[token] < 0 ? 1 : slot->occurrences[token] + 1;
     sampler_close(sampler);
     free(logits);

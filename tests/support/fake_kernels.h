@@ -102,13 +102,19 @@ KERNEL(fake_keys)(GRID_CONSTANT struct cuda_step step, GRID_CONSTANT struct fake
     }
 }
 
-/* What step.h promises of a plain row. */
+/* What step.h promises of a row. */
 FAKE_INLINE int fake_promised(const struct cuda_step *step, int32_t r)
 {
     const struct cuda_row *row = &step->row[r];
     int32_t before = r - 1;
     while (before >= 0 && step->row[before].sequence != row->sequence)
         before--;
+    if (row->scratch >= 0) {
+        const struct cuda_row *above = row->parent >= 0 ? &step->row[row->parent] : row;
+        return (above == row || (above->sequence == row->sequence && above->position + 1 == row->position)) &&
+               row->shared == (above != row && above->scratch >= 0 ? above->shared : row->position) &&
+               step->path[row->path + row->position - row->shared] == row->scratch && row->adapter == -1;
+    }
     return row->parent == before && (before < 0 || step->row[before].position + 1 == row->position) &&
            row->shared == row->position + 1 && row->scratch == -1 && row->adapter == -1;
 }

@@ -141,9 +141,25 @@ static __device__ uint64_t block_sum(struct shared *shared, uint64_t value)
 
 /* ---- All blocks: the options' changes, and the best of each chunk ---- */
 
-INLINE bool too_short(const struct cuda_draw_slot &slot)
+/* What a text has besides what its slot knows: the tokens of a path down a tree. */
+struct path {
+    const struct cuda_row *row;
+    const int32_t *at;
+    int count;
+};
+
+INLINE bool too_short(const struct cuda_draw_slot &slot, const struct path &path)
 {
-    return slot.output < slot.min_tokens;
+    return slot.output + path.count < slot.min_tokens;
+}
+
+INLINE int occurrences_of(const struct cuda_draw_slot &slot, const struct path &path, int token)
+{
+    int occurrences = slot.occurrences[token];
+    for (int i = 0; i < path.count; i++)
+        if (path.row[path.at[i]].token == token)
+            occurrences = (occurrences < 0 ? 0 : occurrences) + 1;
+    return occurrences;
 }
 
 INLINE bool penalises(const struct cuda_draw_slot &slot)
@@ -151,9 +167,9 @@ INLINE bool penalises(const struct cuda_draw_slot &slot)
     return slot.repetition_penalty != 1 || slot.frequency_penalty != 0 || slot.presence_penalty != 0;
 }
 
-INLINE bool adjusts(const struct cuda_draw_slot &slot)
+INLINE bool adjusts(const struct cuda_draw_slot &slot, const struct path &path)
 {
-    return slot.bias_count || too_short(slot) || penalises(slot);
+    return slot.bias_count || too_short(slot, path) || penalises(slot);
 }
 
 INLINE float penalised(const struct cuda_draw_slot &slot, float x, int occurrences)
@@ -170,7 +186,8 @@ INLINE float penalised(const struct cuda_draw_slot &slot, float x, int occurrenc
 }
 
 /* A chunk's logits with bias, minimum length and penalties, to `out`. A thread keeps to its own tokens. */
-static __device__ void adjust(const struct cuda_draw_slot &slot, const float *logits, int begin, int end, float *out)
+static __device__ void adjust(const struct cuda_draw_slot &slot, const struct path &path, const float *logits,
+                              int begin, int end, float *out)
 {
     int own = (int)threadIdx.x;
     for (int token = begin + own; token < end; token += THREADS)
@@ -180,14 +197,14 @@ static __device__ void adjust(const struct cuda_draw_slot &slot, const float *lo
         if (token >= begin && token < end && (token - begin) % THREADS == own)
             out[token] = __fadd_rn(out[token], slot.bias[i].bias);
     }
-    for (int i = 0; too_short(slot) && i < slot.stop_count; i++) {
+    for (int i = 0; too_short(slot, path) && i < slot.stop_count; i++) {
         int token = slot.stop[i];
         if (token >= begin && token < end && (token - begin) % THREADS == own)
             out[token] = NOTHING;
     }
     if (penalises(slot))
         for (int token = begin + own; token < end; token += THREADS)
-            out[token] = penalised(slot, out[token], slot.occurrences[token]);
+            out[token] = penalised(slot, out[token], occurrences_of(slot, path, token));
 }
 
 /* Fills the chunk's part and arrives; true in the last block of a draw, in all its threads. changed: the logits with the
@@ -529,7 +546,8 @@ static __device__ void report(const struct cuda_sample &sample, const struct cud
 {
     int ring = sample.counts->ring;
     struct cuda_drawn *drawn = &sample.drawn[(size_t)(ring % sample.rings) * (size_t)sample.max_draws + blockIdx.y];
-    sample.chosen[draw.slot] = status <= CUDA_DRAWN_STOP ? token : 0;
+    if (!draw.tree)
+        sample.chosen[draw.slot] = status <= CUDA_DRAWN_STOP ? token : 0;
     drawn->token = token;
     drawn->logprob = logprob;
     drawn->status = status;
@@ -551,9 +569,10 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) sample(const __grid_con
     int *list = (int *)own + (VOCAB + 127) / 128 * 128;
     struct cuda_sample_part *parts = sample.part + (size_t)number * CHUNKS;
     int begin = chunk * CHUNK, end = begin + CHUNK < VOCAB ? begin + CHUNK : VOCAB;
+    struct path path = {sample.row, sample.path + draw.path, draw.path_count};
     wait_for_previous();
-    if (adjusts(slot)) {
-        adjust(slot, logits, begin, end, own);
+    if (adjusts(slot, path)) {
+        adjust(slot, path, logits, begin, end, own);
         changed = own;
     }
     if (!survey(&shared, logits, changed, begin, end, &parts[chunk], sample.arrivals + number))
@@ -586,6 +605,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) sample(const __grid_con
         for (int i = 0; i < slot.stop_count; i++)
             status = slot.stop[i] == token ? CUDA_DRAWN_STOP : status;
         report(sample, draw, token, (float)((double)logits[token] - ((double)maximum + log(sum))), status);
+        if (draw.tree)
+            return;
         sample.slot[draw.slot].output = slot.output + 1;
         if (slot.occurrences)
             slot.occurrences[token] = (slot.occurrences[token] < 0 ? 0 : slot.occurrences[token]) + 1;
