@@ -67,6 +67,7 @@ static int open_host(lua_State *lua)
     host_open_writer(lua);
     host_open_tensor(lua);
     host_open_torch(lua);
+    host_open_peft(lua);
     host_open_process(lua);
     host_open_lock(lua);
     host_open_regex(lua);

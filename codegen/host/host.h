@@ -19,6 +19,7 @@ void host_open_file(lua_State *lua);
 void host_open_writer(lua_State *lua);
 void host_open_tensor(lua_State *lua);
 void host_open_torch(lua_State *lua);
+void host_open_peft(lua_State *lua);
 void host_open_process(lua_State *lua);
 void host_open_lock(lua_State *lua);
 void host_open_regex(lua_State *lua);

@@ -122,6 +122,14 @@ static int convert_heads(struct conversion *conversion, uint64_t bytes, struct e
     return 0;
 }
 
+static int check_heads(const struct tensor_source *source, struct error *error)
+{
+    if (source->heads && (source->rows % source->heads != 0 || source->rows / source->heads % 2 != 0))
+        return error_set(error, "expected rows in pairs for each of %" PRIu64 " heads, found %" PRIu64 " rows",
+                         source->heads, source->rows);
+    return 0;
+}
+
 int tensor_convert(const struct tensor_source *source, enum dtype dtype, tensor_sink *sink, void *context,
                    struct error *error)
 {
@@ -130,9 +138,8 @@ int tensor_convert(const struct tensor_source *source, enum dtype dtype, tensor_
         return error_set(error, "tensors are converted to bf16 or f32 only");
     if (tensor_bytes(source->format, source->rows, source->columns, &bytes, error) != 0)
         return -1;
-    if (source->heads && (source->rows % source->heads != 0 || source->rows / source->heads % 2 != 0))
-        return error_set(error, "expected rows in pairs for each of %" PRIu64 " heads, found %" PRIu64 " rows",
-                         source->heads, source->rows);
+    if (check_heads(source, error) != 0)
+        return -1;
     struct conversion *conversion = malloc(sizeof *conversion);
     if (!conversion)
         return error_set(error, "out of memory");
@@ -147,33 +154,72 @@ int tensor_convert(const struct tensor_source *source, enum dtype dtype, tensor_
     return failed;
 }
 
+/* Where a row lies: the inverse of llama.cpp's order, as in convert_heads. */
+static uint64_t stored_row(const struct tensor_source *source, uint64_t row)
+{
+    if (!source->heads)
+        return row;
+    uint64_t head_rows = source->rows / source->heads, head = row / head_rows, own = row % head_rows;
+    uint64_t half = own >= head_rows / 2;
+    return head * head_rows + 2 * (own - half * (head_rows / 2)) + half;
+}
+
+void tensor_rows(const struct tensor_source *source, enum dtype dtype, uint64_t first, uint64_t rows, float *out)
+{
+    uint64_t blocks = source->columns / source->format->block_weights;
+    uint64_t row_bytes = blocks * source->format->block_bytes;
+    for (uint64_t i = 0; i < rows; i++)
+        source->format->to_f32(source->data + stored_row(source, first + i) * row_bytes, (size_t)blocks,
+                               out + i * source->columns);
+    for (uint64_t i = 0; dtype == DTYPE_BF16 && i < rows * source->columns; i++) {
+        uint32_t bits = (uint32_t)round_to_bf16(out[i]) << 16;
+        memcpy(&out[i], &bits, sizeof bits);
+    }
+}
+
+void tensor_drop(const struct tensor_source *source, uint64_t first, uint64_t rows)
+{
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), base = (uintptr_t)source->data;
+    uint64_t row_bytes = source->columns / source->format->block_weights * source->format->block_bytes;
+    uintptr_t from = (base + first * row_bytes) & ~(page - 1), to = (base + (first + rows) * row_bytes) & ~(page - 1);
+    if (source->mapped && to > from)
+        madvise((void *)from, to - from, MADV_DONTNEED);
+}
+
 static int write_to_writer(void *context, const void *data, size_t bytes, struct error *error)
 {
     return writer_append(context, data, bytes, error);
 }
 
-/* Field `key` of the tensor at index 2 as a size; `otherwise` when it is nil. */
-static uint64_t size_field(lua_State *lua, const char *key, lua_Integer otherwise)
+enum dtype host_check_dtype(lua_State *lua, int index)
 {
-    lua_getfield(lua, 2, key);
+    static const char *const dtypes[] = {"bf16", "f32", NULL};
+    return luaL_checkoption(lua, index, NULL, dtypes) == 0 ? DTYPE_BF16 : DTYPE_F32;
+}
+
+/* Field `key` of the tensor at `index` as a size; `otherwise` when it is nil. */
+static uint64_t size_field(lua_State *lua, int index, const char *key, lua_Integer otherwise)
+{
+    lua_getfield(lua, index, key);
     lua_Integer value = lua_isnil(lua, -1) ? otherwise : luaL_checkinteger(lua, -1);
-    luaL_argcheck(lua, value >= 0, 2, "a size is negative");
+    luaL_argcheck(lua, value >= 0, index, "a size is negative");
     lua_pop(lua, 1);
     return (uint64_t)value;
 }
 
-/* The shape of the tensor at index 2 as rows x columns: all but the last dimension are rows. */
-static void read_shape(lua_State *lua, struct tensor_source *source)
+/* The shape of the tensor at `index` as rows x columns: all but the last dimension are rows. */
+static void read_shape(lua_State *lua, int index, struct tensor_source *source)
 {
     source->rows = source->columns = 1;
-    lua_getfield(lua, 2, "shape");
+    lua_getfield(lua, index, "shape");
     luaL_checktype(lua, -1, LUA_TTABLE);
     lua_Integer dimensions = luaL_len(lua, -1);
     for (lua_Integer i = 1; i <= dimensions; i++) {
         lua_geti(lua, -1, i);
         lua_Integer value = luaL_checkinteger(lua, -1);
-        luaL_argcheck(lua, value >= 0, 2, "a dimension is negative");
-        luaL_argcheck(lua, !__builtin_mul_overflow(source->rows, source->columns, &source->rows), 2, "shape overflows");
+        luaL_argcheck(lua, value >= 0, index, "a dimension is negative");
+        luaL_argcheck(lua, !__builtin_mul_overflow(source->rows, source->columns, &source->rows), index,
+                      "shape overflows");
         source->columns = (uint64_t)value;
         lua_pop(lua, 1);
     }
@@ -184,38 +230,46 @@ static void read_shape(lua_State *lua, struct tensor_source *source)
     }
 }
 
-/* writer:tensor(tensor, "bf16" | "f32"): an entry of checkpoint.tensors, converted. */
-static int writer_tensor(lua_State *lua)
+void host_check_tensor(lua_State *lua, int index, struct tensor_source *source)
 {
-    static const char *const dtypes[] = {"bf16", "f32", NULL};
-    struct writer *writer = host_check_writer(lua, 1);
-    luaL_checktype(lua, 2, LUA_TTABLE);
-    enum dtype dtype = luaL_checkoption(lua, 3, NULL, dtypes) == 0 ? DTYPE_BF16 : DTYPE_F32;
-    lua_getfield(lua, 2, "file");
+    luaL_checktype(lua, index, LUA_TTABLE);
+    lua_getfield(lua, index, "file");
     struct mapped_file *file = host_check_file(lua, -1);
-    lua_getfield(lua, 2, "name");
+    lua_getfield(lua, index, "name");
     const char *name = luaL_checkstring(lua, -1);
-    lua_getfield(lua, 2, "dtype");
+    lua_getfield(lua, index, "dtype");
     const char *stored = luaL_checkstring(lua, -1);
 
     struct error error;
-    uint64_t offset = size_field(lua, "offset", 0), bytes = size_field(lua, "bytes", 0), expected;
-    struct tensor_source source = {.format = tensor_format_find(stored), .mapped = true};
-    if (!source.format)
-        host_fail(lua, "%s: %s: dtype %s cannot be converted to %s; convert the checkpoint to BF16 first", file->path,
-                  name, stored, dtypes[dtype == DTYPE_F32]);
-    source.heads = size_field(lua, "permute", 0);
-    read_shape(lua, &source);
-    if (tensor_bytes(source.format, source.rows, source.columns, &expected, &error) != 0)
+    uint64_t offset = size_field(lua, index, "offset", 0), bytes = size_field(lua, index, "bytes", 0), expected;
+    *source = (struct tensor_source){.format = tensor_format_find(stored), .mapped = true};
+    if (!source->format)
+        host_fail(lua, "%s: %s: dtype %s cannot be converted; convert the checkpoint to BF16 first", file->path, name,
+                  stored);
+    source->heads = size_field(lua, index, "permute", 0);
+    read_shape(lua, index, source);
+    if (tensor_bytes(source->format, source->rows, source->columns, &expected, &error) != 0 ||
+        check_heads(source, &error) != 0)
         host_fail(lua, "%s: %s: %s", file->path, name, error.message);
     if (expected != bytes || offset > file->size || bytes > file->size - offset)
         host_fail(lua, "%s: %s: expected %" PRIu64 " bytes inside the file, found %" PRIu64 " at offset %" PRIu64,
                   file->path, name, expected, bytes, offset);
-    if (bytes == 0)
-        return 0;
-    source.data = file->data + offset;
-    if (tensor_convert(&source, dtype, write_to_writer, writer, &error) != 0)
-        host_fail(lua, "%s: %s: %s", file->path, name, error.message);
+    source->data = bytes ? file->data + offset : NULL;
+    lua_pop(lua, 3);
+}
+
+/* writer:tensor(tensor, "bf16" | "f32"): an entry of checkpoint.tensors, converted. */
+static int writer_tensor(lua_State *lua)
+{
+    struct writer *writer = host_check_writer(lua, 1);
+    enum dtype dtype = host_check_dtype(lua, 3);
+    struct tensor_source source;
+    struct error error;
+    host_check_tensor(lua, 2, &source);
+    if (source.data && tensor_convert(&source, dtype, write_to_writer, writer, &error) != 0) {
+        lua_getfield(lua, 2, "name");
+        host_fail(lua, "%s: %s", lua_tostring(lua, -1), error.message);
+    }
     return 0;
 }
 

@@ -2,6 +2,7 @@
 #ifndef LATHE_HOST_TENSOR_H
 #define LATHE_HOST_TENSOR_H
 
+#include <lua.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -34,5 +35,16 @@ int tensor_bytes(const struct tensor_format *format, uint64_t rows, uint64_t col
    order. */
 int tensor_convert(const struct tensor_source *source, enum dtype dtype, tensor_sink *sink, void *context,
                    struct error *error);
+
+/* out[rows][columns] = rows first .. first + rows - 1 as floats, in Hugging Face order, rounded to `dtype`. Rows of GGUF
+   heads must be in pairs (tensor_convert checks it). */
+void tensor_rows(const struct tensor_source *source, enum dtype dtype, uint64_t first, uint64_t rows, float *out);
+/* Those rows of a mapped file were read and are not needed again soon. */
+void tensor_drop(const struct tensor_source *source, uint64_t first, uint64_t rows);
+
+/* The entry of checkpoint.tensors at that stack index, checked; data is NULL when it is empty. A user error otherwise. */
+void host_check_tensor(lua_State *lua, int index, struct tensor_source *source);
+/* "bf16" or "f32" at that stack index. */
+enum dtype host_check_dtype(lua_State *lua, int index);
 
 #endif

@@ -1,12 +1,12 @@
+#include "host_torch.h"
+
 #include "host.h"
 #include "host_file.h"
-#include "tensor_file.h"
 
-/* One entry of checkpoint.tensors, without the file. */
-static void push_tensor(lua_State *lua, const struct stored_tensor *tensor)
+void host_push_stored(lua_State *lua, const char *name, const struct stored_tensor *tensor)
 {
     lua_createtable(lua, 0, 6);
-    lua_pushstring(lua, tensor->name);
+    lua_pushstring(lua, name);
     lua_setfield(lua, -2, "name");
     lua_pushstring(lua, tensor->dtype);
     lua_setfield(lua, -2, "dtype");
@@ -33,7 +33,7 @@ static int torch_tensors(lua_State *lua)
     /* Only memory that runs out can end this early, and that ends the generator. */
     lua_createtable(lua, (int)tensors.count, 0);
     for (size_t i = 0; i < tensors.count; i++) {
-        push_tensor(lua, &tensors.tensors[i]);
+        host_push_stored(lua, tensors.tensors[i].name, &tensors.tensors[i]);
         lua_rawseti(lua, -2, (lua_Integer)i + 1);
     }
     tensor_file_free(&tensors);

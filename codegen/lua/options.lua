@@ -14,6 +14,15 @@ local function number_of(word, text)
    return value
 end
 
+-- NAME=DIR, added to the names and folders of a field.
+local function add_path(word, paths, text)
+   local name, path = text:match("^([^=]*)=(.+)$")
+   if not name then usage("%s: expected NAME=DIR, found '%s'", word, text) end
+   if paths[name] then usage("%s: expected each name once, found '%s' twice", word, name) end
+   paths[name] = path
+   return name
+end
+
 -- parse(words, command, own) -> values of the recipe, own values, positional words. own: { ["--json"] = "flag",
 -- ["--kernel"] = "text" }.
 function options.parse(words, command, own)
@@ -46,6 +55,12 @@ function options.parse(words, command, own)
       elseif field and field.kind == "list" then
          values[field.name] = values[field.name] or {}
          table.insert(values[field.name], argument(word))
+      elseif field and field.kind == "paths" then
+         values[field.name] = values[field.name] or {}
+         add_path(word, values[field.name], argument(word))
+      elseif field and field.name == "merge_lora" and (words[i + 1] or ""):find("=", 1, true) then
+         values.lora = values.lora or {}
+         values.merge_lora = add_path(word, values.lora, argument(word))
       elseif field then
          local text = argument(word)
          values[field.name] = field.kind == "number" and number_of(word, text) or text
@@ -74,7 +89,7 @@ function options.help()
       if field.option then
          local left = "  " .. field.option .. (field.argument and " " .. field.argument or "")
          lines[#lines + 1] = string.format("%-28s %s", left, field.doc)
-         if field.default ~= nil and field.kind ~= "list" and field.kind ~= "flag" then
+         if field.default ~= nil and type(field.default) ~= "table" and field.kind ~= "flag" then
             lines[#lines] = lines[#lines] .. string.format(" (default: %s)", field.default)
          end
       end

@@ -7,7 +7,10 @@ local describe = require "describe.describe"
 local emit = require "emit.emit"
 local escape = require "emit.escape"
 local gguf_parts = require "read.gguf_parts"
+local adapters = require "plan.adapters"
 local make_plan = require "plan.plan"
+local merge = require "describe.merge"
+local peft = require "read.peft"
 local read_checkpoint = require "read.checkpoint"
 local recipe_module = require "recipe"
 
@@ -91,12 +94,17 @@ local function tokenizer_of(checkpoint)
    return (compile(checkpoint.tokenizer, checkpoint.tokenizer_config or {}, checkpoint.tokenizer_file))
 end
 
--- plan(recipe, name) -> plan, checkpoint, tokenizer blob
+-- plan(recipe, name) -> plan, checkpoint, tokenizer blob. The checkpoint gets the fields adapters (read/peft.lua, built_in),
+-- merged (the adapter in its weights, or nil) and base (the tensors under the adapters).
 function pipeline.plan(recipe, name)
    local checkpoint = read_checkpoint(recipe.model, { no_weights = recipe.random_weights ~= nil })
    local description = describe(checkpoint, recipe)
    local tokenizer = tokenizer_of(checkpoint)
-   local plan = make_plan(description, recipe, name, #tokenizer, {})
+   local merged = merge(description, checkpoint, recipe)
+   local sites = adapters.sites(description)
+   local built_in = peft.built_in(recipe, sites)
+   local plan = make_plan(description, recipe, name, #tokenizer, built_in)
+   checkpoint.adapters, checkpoint.merged, checkpoint.base = built_in, merged, peft.base_of(sites, checkpoint.tensors)
    plan.generator = host.generator
    plan.generation = generation_of(checkpoint, description.vocab)
    plan.chat = { templates = chat.of(checkpoint, recipe), tokens = chat.tokens(checkpoint) }
@@ -104,12 +112,17 @@ function pipeline.plan(recipe, name)
    return plan, checkpoint, tokenizer
 end
 
--- inputs(checkpoint) -> { { name, bytes, hash } } for the manifest
+-- inputs(checkpoint) -> { { name, bytes, hash } } for the manifest, adapters included
 function pipeline.inputs(checkpoint)
    local inputs = {}
-   for i, entry in ipairs(checkpoint.files) do
-      inputs[i] = { name = entry.name, bytes = entry.file:size(), hash = entry.file:hash() }
+   local function add(files)
+      for _, entry in ipairs(files) do
+         inputs[#inputs + 1] = { name = entry.name, bytes = entry.file:size(), hash = entry.file:hash() }
+      end
    end
+   add(checkpoint.files)
+   if checkpoint.merged then add(checkpoint.merged.files) end
+   for _, entry in ipairs(checkpoint.adapters) do add(entry.adapter.files) end
    return inputs
 end
 

@@ -4,10 +4,13 @@
 local fail = require "fail"
 local host = require "host"
 local cuda_targets = require "plan.cuda_targets"
+local escape = require "emit.escape"
+local sorted_keys = require "read.sorted_keys"
 
 local recipe = {}
 
--- kind: "text", "path" (relative to the recipe file), "flag", "number", "list" of texts. min, max: bounds of a number.
+-- kind: "text", "path" (relative to the recipe file), "flag", "number", "list" of texts, "paths" (names and the paths that they
+-- stand for, relative to the recipe file). min, max: bounds of a number.
 recipe.schema = {
    { name = "model", kind = "path", doc = "the checkpoint: a Hugging Face folder or a GGUF file" },
    { name = "output", option = "-o", kind = "path", argument = "DIR",
@@ -26,6 +29,10 @@ recipe.schema = {
      doc = "positions a state page holds, a power of two" },
    { name = "random_weights", option = "--random-weights", kind = "number", argument = "SEED", min = 0, max = 1 << 53,
      doc = "weights made at load from this seed; the checkpoint needs only its config" },
+   { name = "lora", option = "--lora", kind = "paths", argument = "NAME=DIR", default = {},
+     doc = "a LoRA adapter of peft's that is built in under that name (repeatable)" },
+   { name = "merge_lora", option = "--merge-lora", kind = "text", argument = "NAME",
+     doc = "one of them (or NAME=DIR) is merged into the weights instead" },
    { name = "lora_slots", option = "--lora-slots", kind = "number", argument = "N", min = 0, max = 1024,
      doc = "places kept for LoRA adapters that the executable reads at start (default: 0)" },
    { name = "lora_max_rank", option = "--lora-max-rank", kind = "number", argument = "R", min = 1, max = 256,
@@ -45,11 +52,24 @@ recipe.schema = {
 local by_name = {}
 for _, field in ipairs(recipe.schema) do by_name[field.name] = field end
 
+-- Names of adapters are chosen at run time and become section names; these mean something else there.
+local reserved = { all = true, none = true }
+
+local function check_paths(bad, value)
+   if type(value) ~= "table" then bad("names and folders") end
+   for name, path in pairs(value) do
+      if type(name) ~= "string" or type(path) ~= "string" or path == "" then bad("names and folders") end
+      if not escape.is_name(name) or reserved[name] then
+         bad("names of letters, digits, '.', '_' and '-' other than all and none", name)
+      end
+   end
+end
+
 local function is_power_of_two(value) return value & (value - 1) == 0 end
 
 local function check_value(where, field, value)
-   local function bad(expected)
-      local found = type(value) == "table" and "a table" or value == "" and "an empty one" or tostring(value)
+   local function bad(expected, what)
+      local found = what or type(value) == "table" and "a table" or value == "" and "an empty one" or tostring(value)
       fail("%s: %s: expected %s, found %s", where, field.option or field.name, expected, found)
    end
    if field.kind == "flag" then
@@ -68,6 +88,8 @@ local function check_value(where, field, value)
          if type(item) ~= "string" then bad("a list of texts") end
          if field.check then field.check(item, where) end
       end
+   elseif field.kind == "paths" then
+      check_paths(bad, value)
    elseif type(value) ~= "string" or value == "" then
       bad("a text")
    end
@@ -95,6 +117,10 @@ function recipe.complete(values, where)
       if value ~= nil then check_value(where, field, value) end
       result[field.name] = value
    end
+   if result.merge_lora and not result.lora[result.merge_lora] then
+      fail("%s: merge_lora: expected one of the adapters of --lora, found %s; or give --merge-lora NAME=DIR", where,
+           result.merge_lora)
+   end
    return result
 end
 
@@ -108,11 +134,18 @@ function recipe.load(path)
    if not done then fail("%s: the recipe failed: %s", path, tostring(values)) end
    if type(values) ~= "table" then fail("%s: expected the recipe to return a table, found %s", path, type(values)) end
    local folder = path:match("^(.*/)[^/]*$") or ""
+   local function from_folder(value)
+      return type(value) == "string" and value:sub(1, 1) ~= "/" and folder .. value or value
+   end
    for name, value in pairs(values) do
       local field = by_name[name]
       local none = name == "chat_template" and value == "none"
-      if field and field.kind == "path" and type(value) == "string" and value:sub(1, 1) ~= "/" and not none then
-         values[name] = folder .. value
+      if field and field.kind == "path" and not none then
+         values[name] = from_folder(value)
+      elseif field and field.kind == "paths" and type(value) == "table" then
+         local paths = {}
+         for key, item in pairs(value) do paths[key] = from_folder(item) end
+         values[name] = paths
       end
    end
    return values
@@ -120,7 +153,6 @@ end
 
 -- The command that repeats this recipe, for headers and manifests: paths shortened to their last part.
 function recipe.command(values, verb)
-   local escape = require "emit.escape"
    local words = { "lathe", verb }
    local function base(path) return path:gsub("/+$", ""):match("([^/]+)$") or path end
    words[#words + 1] = escape.shell(base(values.model))
@@ -130,6 +162,10 @@ function recipe.command(values, verb)
       if field.kind == "list" then
          if table.concat(value, "\0") ~= table.concat(field.default, "\0") then
             for _, item in ipairs(value) do words[#words + 1] = field.option .. " " .. escape.shell(item) end
+         end
+      elseif field.kind == "paths" then
+         for _, name in ipairs(sorted_keys(value)) do
+            words[#words + 1] = field.option .. " " .. escape.shell(name .. "=" .. base(value[name]))
          end
       elseif not is_default then
          if field.kind == "flag" then

@@ -126,7 +126,7 @@ static char *plan_and_pack(const char *path, const char *dtype, const char *payl
         "local plan, checkpoint, tokenizer = pipeline.plan(recipe, 'model')\n"
         "recipe.model, plan.command = 'model', '' -- the sources name them\n"
         "local progress = require 'progress' (true)\n"
-        "require 'pack.payload'.write(payload, 'new', plan, checkpoint.tensors, tokenizer, progress)\n"
+        "require 'pack.payload'.write(payload, 'new', plan, checkpoint, tokenizer, progress)\n"
         "local texts = {}\n"
         "for i, file in ipairs(pipeline.sources(plan, recipe)) do texts[i] = file.path .. file.text end\n"
         "return table.concat(texts)";

@@ -66,8 +66,8 @@ static const struct refusal {
     int bytes;
     const char *chunk, *fragment;
 } refusals[] = {
-    {"I64", 48, WRITE(""), "t: dtype I64 cannot be converted to bf16"},
-    {"F64", 48, WRITE(""), "t: dtype F64 cannot be converted to bf16"},
+    {"I64", 48, WRITE(""), "t: dtype I64 cannot be converted"},
+    {"F64", 48, WRITE(""), "t: dtype F64 cannot be converted"},
     {"U8", 6, WRITE(""), "t: dtype U8 cannot be converted"},
     {"F32", 24, WRITE("tensor.bytes = 20"), "t: expected 24 bytes inside the file, found 20"},
     {"F32", 24, WRITE("tensor.offset = tensor.offset + 1"), "t: expected 24 bytes inside the file"},

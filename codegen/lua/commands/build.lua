@@ -55,7 +55,7 @@ local function build_model(recipe, nvrtc, quiet)
       end
       cc.build(folder, files, plan.variants, work, name, defines_of(tool), assembly, progress)
       local path, mode = payload_place(folder, name, recipe.thin)
-      payload.write(path, mode, plan, checkpoint.tensors, tokenizer, progress)
+      payload.write(path, mode, plan, checkpoint, tokenizer, progress)
       host.make_executable(folder .. "/" .. name)
       local values = manifest.make(plan, recipe, pipeline.inputs(checkpoint), files)
       values.compiler = { command = compiler.command, version = compiler.version, flags = cc.flags() }

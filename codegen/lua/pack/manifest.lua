@@ -21,6 +21,11 @@ local function portable_recipe(recipe)
       local value = recipe[field.name]
       if value ~= nil and field.name ~= "output" then
          if field.kind == "list" then value = host.array { table.unpack(value) } end
+         if field.kind == "paths" then
+            local names = {}
+            for key, path in pairs(value) do names[key] = base(path) end
+            value = next(names) and names or nil
+         end
          result[field.name] = field.kind == "path" and base(value) or value
       end
    end

@@ -28,19 +28,32 @@ local function finish(writer, offset, layout, hash)
    return bytes
 end
 
--- write(path, mode, plan, tensors, tokenizer blob, progress): mode "append" behind an executable, or "new" for weights.bin.
--- tensors: the checkpoint's, by name.
-function payload.write(path, mode, plan, tensors, tokenizer, progress)
+-- The adapter of a section, by the name that both have.
+local function adapter_of(checkpoint, section)
+   for _, entry in ipairs(checkpoint.adapters) do
+      if entry.name == section.adapter.name then return entry.adapter end
+   end
+end
+
+-- write(path, mode, plan, checkpoint, tokenizer blob, progress): mode "append" behind an executable, or "new" for weights.bin.
+-- checkpoint: as pipeline.plan returned it.
+function payload.write(path, mode, plan, checkpoint, tokenizer, progress)
    local writer = host.writer(path, mode)
    local offset = start(writer)
    local total = plan.random_seed and plan.payload.bytes_sections or plan.payload.bytes
    for _, section in ipairs(plan.payload.sections) do
       if section.offset >= total then break end
       assert(writer:written() - offset == section.offset, section.name .. " is not where the plan puts it")
-      if section.dtype == "bytes" then
+      if section.adapter then
+         writer:adapter(adapter_of(checkpoint, section).handle, plan.dtype, checkpoint.base)
+      elseif section.dtype == "bytes" then
          writer:write(tokenizer)
       else
-         for _, source in ipairs(section.sources) do writer:tensor(tensors[source.tensor], section.dtype) end
+         for _, source in ipairs(section.sources) do
+            local tensor = checkpoint.tensors[source.tensor]
+            local write = (tensor.merge or tensor.zeros) and writer.merged or writer.tensor
+            write(writer, tensor, section.dtype)
+         end
       end
       writer:pad(SECTION_ALIGNMENT)
       progress("writing weights", writer:written() - offset, total)

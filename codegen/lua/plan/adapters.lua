@@ -21,12 +21,12 @@ local function module_of(tensor) return (tensor:gsub("%.weight$", "")) end
 
 local function linear_site(name, linear, section, first_row)
    return { name = name, module = module_of(linear.weight.tensor), rows = linear.weight.shape[1],
-            columns = linear.weight.shape[2], section = section, first_row = first_row,
+            columns = linear.weight.shape[2], linear = linear, section = section, first_row = first_row,
             bias_section = linear.bias and section .. "_bias" or nil }
 end
 
 -- sites(description) -> list in order of their numbers (the first has number 0): { name, module, rows, columns, section,
--- first_row, bias_section }
+-- first_row, bias_section, linear }. linear: the description's { weight, bias }.
 function adapters.sites(description)
    local list = {}
    local function add(prefix, name, linear, section, first_row)
@@ -45,9 +45,9 @@ function adapters.sites(description)
    end
    local vocab, hidden = description.vocab, description.hidden
    list[#list + 1] = { name = "head", module = module_of(description.head.untied), rows = vocab, columns = hidden,
-                       section = description.head.tied and "embedding" or "head", first_row = 0 }
+                       linear = description.head, section = description.head.tied and "embedding" or "head", first_row = 0 }
    list[#list + 1] = { name = "embedding", module = module_of(description.embedding.weight.tensor), rows = vocab,
-                       columns = hidden, section = "embedding", first_row = 0 }
+                       columns = hidden, linear = description.embedding, section = "embedding", first_row = 0 }
    return list
 end
 
