@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine_adapters.h"
 #include "engine_backend.h"
 #include "engine_tree.h"
 #include "package.h"
@@ -49,6 +50,7 @@ struct engine {
     int32_t oldest, under_way;
 
     struct engine_tree tree;
+    struct engine_adapters adapters;
 
     struct slot *slot; /* [slots] */
     int32_t slots;
@@ -129,6 +131,37 @@ static int open_device(struct engine *engine, const struct engine_options *optio
     return backend->load(engine->device, options, &engine->package, error);
 }
 
+/* The device gets what is in a slot. */
+static int upload_adapter(struct engine *engine, int32_t place, struct error *error)
+{
+    const struct adapter_slot *slot = &engine->adapters.slot[place];
+    if (!engine->backend->adapter)
+        return 0;
+    return engine->backend->adapter(engine->device, place, slot->name, slot->blob, slot->bytes, error);
+}
+
+/* The adapters that were built in, and those that the options name. */
+static int open_adapters(struct engine *engine, const struct engine_options *options, struct error *error)
+{
+    const struct model *model = engine->model;
+    if (engine_adapters_open(&engine->adapters, model, &engine->package, error))
+        return -1;
+    for (int32_t i = 0; i < model->adapter_count; i++)
+        if (upload_adapter(engine, i, error))
+            return -1;
+    /* On the host, all tensors lie at their offsets from the first one's. */
+    const unsigned char *first =
+        engine->backend->section(engine->device, &engine->package, &model->tensors[model->tensor_count - 1]);
+    const unsigned char *payload = first ? first - model->tensors[model->tensor_count - 1].offset : NULL;
+    for (int i = 0; i < options->adapter_count; i++) {
+        const struct adapter_folder *given = &options->adapters[i];
+        int slot = engine_adapters_read(&engine->adapters, given->name, given->folder, payload, error);
+        if (slot < 0 || upload_adapter(engine, slot, error))
+            return -1;
+    }
+    return 0;
+}
+
 struct engine *engine_open(const struct model *model, const struct engine_options *options, struct error *error)
 {
     static const struct engine_options defaults;
@@ -139,7 +172,9 @@ struct engine *engine_open(const struct model *model, const struct engine_option
     }
     engine->model = model;
     engine->collected = -1;
-    if (allocate(engine, error) != 0 || open_device(engine, options ? options : &defaults, error) != 0) {
+    options = options ? options : &defaults;
+    if (allocate(engine, error) != 0 || open_device(engine, options, error) != 0 ||
+        open_adapters(engine, options, error) != 0) {
         engine_close(engine);
         return NULL;
     }
@@ -169,6 +204,7 @@ void engine_close(struct engine *engine)
     free(engine->token);
     free(engine->own);
     engine_tree_close(&engine->tree);
+    engine_adapters_close(&engine->adapters);
     state_close(engine->state);
     package_close(&engine->package);
     free(engine);
@@ -225,6 +261,42 @@ void engine_set_watch(struct engine *engine, const struct stopwatch *watch)
     engine->watch = watch;
 }
 
+int engine_adapter(const struct engine *engine, const char *name, struct error *error)
+{
+    return engine_adapters_find(&engine->adapters, name, error);
+}
+
+int32_t engine_adapter_slots(const struct engine *engine)
+{
+    return engine->adapters.slots;
+}
+
+bool engine_adapter_info(const struct engine *engine, int32_t slot, struct adapter_info *info)
+{
+    if (slot < 0 || slot >= engine->adapters.slots || !engine->adapters.slot[slot].name)
+        return false;
+    const struct adapter_slot *from = &engine->adapters.slot[slot];
+    *info = (struct adapter_info){
+        .name = from->name,
+        .rank = from->summary.rank,
+        .sites = from->summary.sites,
+        .bytes = from->bytes,
+        .step_bytes = from->summary.step_bytes,
+        .built_in = slot < engine->model->adapter_count,
+    };
+    return true;
+}
+
+int engine_add_adapter(struct engine *engine, const char *name, unsigned char *blob, uint64_t bytes,
+                       struct error *error)
+{
+    int slot = engine_adapters_add(&engine->adapters, name, blob, bytes, error);
+    if (slot < 0 || upload_adapter(engine, slot, error) == 0)
+        return slot;
+    engine_adapters_release(&engine->adapters, slot);
+    return -1;
+}
+
 static int check_sequence(const struct engine *engine, int sequence, struct error *error)
 {
     if (!state_sequence_valid(engine->state, sequence))
@@ -234,8 +306,8 @@ static int check_sequence(const struct engine *engine, int sequence, struct erro
 
 int sequence_open(struct engine *engine, int32_t adapter, struct error *error)
 {
-    if (adapter != -1)
-        return error_set(error, "adapter %d: \"%s\" was built without adapters", adapter, engine->model->name);
+    if (adapter < -1 || adapter >= engine->adapters.slots || (adapter >= 0 && !engine->adapters.slot[adapter].name))
+        return error_set(error, "adapter %d: \"%s\" has none in this slot", adapter, engine->model->name);
     return state_sequence_open(engine->state, adapter, error);
 }
 
@@ -563,6 +635,7 @@ int engine_submit(struct engine *engine, struct error *error)
         flight->wanted[flight->draw[i].output] = true;
     flight->rows = engine->rows;
     engine->collected = -1;
+    engine_adapters_assemble(&engine->adapters, engine->row, engine->rows, engine->output_row, engine->outputs);
     struct engine_batch batch = {
         .rows = engine->rows,
         .outputs = engine->outputs,
@@ -573,6 +646,11 @@ int engine_submit(struct engine *engine, struct error *error)
         .draws = draws_here ? 0 : flight->draws,
         .path = engine->tree.path,
         .paths = engine->tree.paths,
+        .adapter = engine->adapters.blob,
+        .run = engine->adapters.run,
+        .output_run = engine->adapters.output_run,
+        .runs = engine->adapters.runs,
+        .output_runs = engine->adapters.output_runs,
         .trace = engine->trace,
         .watch = engine->watch,
     };

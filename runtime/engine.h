@@ -12,6 +12,11 @@
 
 struct engine;
 
+/* An adapter that is read into a reserved slot: a folder of peft's (peft.h). */
+struct adapter_folder {
+    const char *name, *folder;
+};
+
 struct engine_options {
     const char *weights; /* file that holds the payload; NULL: the executable itself, or weights.bin beside it */
     const char *device;  /* "cpu" or "cuda"; NULL: the GPU if the package was built for one. There is no falling back */
@@ -22,6 +27,8 @@ struct engine_options {
                             left gives what is left */
     bool skip_verify;    /* do not check the payload's hash */
     bool exact;          /* no bulk steps: a row's bits are the same in any chunking of its prompt (docs/cuda.md) */
+    const struct adapter_folder *adapters; /* [adapter_count] read at start, beside those that were built in */
+    int adapter_count;
     void (*notice)(void *context, const char *message);                               /* may be NULL */
     void (*progress)(void *context, const char *what, uint64_t done, uint64_t total); /* may be NULL */
     void *progress_context;                                                           /* of notice too */
@@ -46,6 +53,23 @@ const char *const *engine_traces(const struct engine *engine, int32_t *count);
 void engine_set_trace(struct engine *engine, const struct trace *trace);
 /* Who measures the stages of each step from now on, on a CPU; NULL: nobody. */
 void engine_set_watch(struct engine *engine, const struct stopwatch *watch);
+
+/* Adapters (adapter.h) are known by slot; -1 stands for none. The slot of a name; -1 and a message that lists the names. */
+int engine_adapter(const struct engine *engine, const char *name, struct error *error);
+/* Slots in all; what is in one, false: nothing. */
+struct adapter_info {
+    const char *name;
+    int32_t rank, sites;        /* the largest rank, padded; sites that it changes */
+    uint64_t bytes, step_bytes; /* in all, and what a step with it reads */
+    bool built_in;
+};
+int32_t engine_adapter_slots(const struct engine *engine);
+bool engine_adapter_info(const struct engine *engine, int32_t slot, struct adapter_info *info);
+/* Puts a blob, [bytes] from aligned_alloc(64, ...), under a new name into a free reserved slot and returns the slot; the engine
+   frees the blob when it is closed. -1 and a message: it is not this model's, or there is no slot; then it stays the
+   caller's. */
+int engine_add_adapter(struct engine *engine, const char *name, unsigned char *blob, uint64_t bytes,
+                       struct error *error);
 
 /* A sequence: a page table over the engine's state. Ids are small integers, reused after close. -1 on error.
  */

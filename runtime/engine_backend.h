@@ -28,6 +28,9 @@ struct engine_batch {
     int32_t draws;       /* 0 where the engine draws */
     const int32_t *path; /* [paths] of the rows that are trees */
     int32_t paths;
+    const unsigned char *const *adapter; /* [slots] blobs, NULL where none is; as step.h, like the runs */
+    const struct adapter_run *run, *output_run;
+    int32_t runs, output_runs;
     const struct trace *trace;     /* NULL: nobody looks */
     const struct stopwatch *watch; /* NULL: nobody measures; for the CPU's stages only */
 };
