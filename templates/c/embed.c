@@ -1,5 +1,8 @@
 /* The start of a step: each row's embedding, and the angles of its position.
  */
+//% if sites then
+#include "adapters.h"
+//% end
 #include "shapes.h"
 
 //% for i, rotary in ipairs(rotaries) do
@@ -25,6 +28,10 @@ void embed(const struct step *step, int thread)
         const element *embedding = table + (size_t)step->row[row].token * HIDDEN;
         for (int i = 0; i < HIDDEN; i++)
             a->residual[row][i] = to_float(embedding[i]);
+//% if sites then
+        if (step->row[row].adapter >= 0)
+            expand_embedding(step, &step->row[row], a->residual[row]);
+//% end
 
         float position = (float)step->row[row].position;
 //% for i, rotary in ipairs(rotaries) do

@@ -1,5 +1,8 @@
 /* Norm, gate and up products, and their gated activation: out = $activation$(gate) * up.
  */
+//% if sites then
+#include "adapters.h"
+//% end
 #include "product.h"
 #include "shapes.h"
 
@@ -8,7 +11,7 @@ INLINE f32x16 $activation$(f32x16 x)
     return divide(x, add(splat(1.0f), exponential(multiply(x, splat(-1.0f)))));
 }
 
-void $name$(const struct step *step, const struct layer *layer, int thread)
+void $name$($parameters$)
 {
     struct activations *a = activations(step);
     struct scratch *own = scratch(step, thread);
@@ -18,6 +21,19 @@ void $name$(const struct step *step, const struct layer *layer, int thread)
     const float *gate_bias = vector(step, layer->gate_up_bias), *up_bias = gate_bias + INTERMEDIATE;
 //% end
     struct normed in = normalise_rows(step, thread, NULL, step->rows, gain, $epsilon$);
+//% if sites then
+    struct adapted adapted = {
+        .sites = {$sites$},
+        .site_count = $site_count$,
+        .layer = index,
+        .run = step->run,
+        .runs = step->runs,
+        .input = in.input[0],
+        .depth = HIDDEN,
+        .scale = in.scale,
+    };
+    shrink(step, thread, &adapted);
+//% end
 
     for (struct work work = work_begin(step, INTERMEDIATE_TILES * blocks_of(step->rows)); work_next(&work);) {
         struct unit unit = unit_of(&work, step->rows, gate, HIDDEN);
@@ -27,6 +43,10 @@ void $name$(const struct step *step, const struct layer *layer, int thread)
         multiply_tile(gate + (size_t)start * HIDDEN, outputs, HIDDEN, in.input[unit.first], unit.rows, up_rows, own,
                       gates);
         multiply_tile(up_rows, outputs, HIDDEN, in.input[unit.first], unit.rows, unit.next, own, ups);
+//% if sites then
+        expand(step, thread, &adapted, start, outputs, unit.first, unit.rows, gates);
+        expand(step, thread, &adapted, INTERMEDIATE + start, outputs, unit.first, unit.rows, ups);
+//% end
         for (int r = 0; r < unit.rows; r++) {
             f32x16 scale = splat(in.scale[unit.first + r]);
 //% if bias then

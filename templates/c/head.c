@@ -1,5 +1,8 @@
 /* The end of a step: the last norm, and the logits of the rows that asked for them.
  */
+//% if sites then
+#include "adapters.h"
+//% end
 #include "product.h"
 #include "shapes.h"
 
@@ -9,6 +12,19 @@ void head(const struct step *step, int thread)
     const float *gain = vector(step, FINAL_NORM_OFFSET);
     const element *weight = matrix(step, HEAD_OFFSET);
     struct normed in = normalise_rows(step, thread, step->output_row, step->outputs, gain, $epsilon$);
+//% if sites then
+    struct adapted adapted = {
+        .sites = {$sites$},
+        .site_count = $site_count$,
+        .layer = 0,
+        .run = step->output_run,
+        .runs = step->output_runs,
+        .input = in.input[0],
+        .depth = HIDDEN,
+        .scale = in.scale,
+    };
+    shrink(step, thread, &adapted);
+//% end
 
     for (struct work work = work_begin(step, VOCAB_TILES * blocks_of(step->outputs)); work_next(&work);) {
         struct unit unit = unit_of(&work, step->outputs, weight, HIDDEN);
@@ -16,6 +32,9 @@ void head(const struct step *step, int thread)
         int start = unit.start, outputs = $outputs$;
         multiply_tile(weight + (size_t)start * HIDDEN, outputs, HIDDEN, in.input[unit.first], unit.rows, unit.next, own,
                       sums);
+//% if sites then
+        expand(step, thread, &adapted, start, outputs, unit.first, unit.rows, sums);
+//% end
         for (int r = 0; r < unit.rows; r++) {
             float *logits = step->logits + (size_t)(unit.first + r) * VOCAB + (size_t)start;
             for (int i = 0; i < outputs; i++)

@@ -199,6 +199,7 @@ const struct model package_model = {
 //%    end
     .adapter_slots = $adapter_slots$,
     .adapter_max_rank = $adapter_max_rank$,
+    .adapter_rank = $adapter_rank$,
 //% end
     .generation =
         {

@@ -1,17 +1,32 @@
 /* $title$: a product that is added to the residual stream.
  */
+//% if sites then
+#include "adapters.h"
+//% end
 #include "product.h"
 #include "shapes.h"
 
 enum { DEPTH = $depth$ };
 
-void $name$(const struct step *step, const struct layer *layer, int thread)
+void $name$($parameters$)
 {
     struct activations *a = activations(step);
     struct scratch *own = scratch(step, thread);
     const element *weight = matrix(step, layer->$weight$);
 //% if bias then
     const float *bias = vector(step, layer->$weight$_bias);
+//% end
+//% if sites then
+    struct adapted adapted = {
+        .sites = {$sites$},
+        .site_count = $site_count$,
+        .layer = index,
+        .run = step->run,
+        .runs = step->runs,
+        .input = a->$input$[0],
+        .depth = DEPTH,
+    };
+    shrink(step, thread, &adapted);
 //% end
 
     for (struct work work = work_begin(step, HIDDEN_TILES * blocks_of(step->rows)); work_next(&work);) {
@@ -20,6 +35,9 @@ void $name$(const struct step *step, const struct layer *layer, int thread)
         int start = unit.start, outputs = $outputs$;
         const element *input = a->$input$[unit.first];
         multiply_tile(weight + (size_t)start * DEPTH, outputs, DEPTH, input, unit.rows, unit.next, own, sums);
+//% if sites then
+        expand(step, thread, &adapted, start, outputs, unit.first, unit.rows, sums);
+//% end
         for (int r = 0; r < unit.rows; r++)
             for (int i = 0; i < outputs; i++)
 //% if bias then

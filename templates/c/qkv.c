@@ -1,9 +1,12 @@
 /* Norm, then queries, keys and values of all heads in one product.
  */
+//% if sites then
+#include "adapters.h"
+//% end
 #include "product.h"
 #include "shapes.h"
 
-void $name$(const struct step *step, const struct layer *layer, int thread)
+void $name$($parameters$)
 {
     struct activations *a = activations(step);
     struct scratch *own = scratch(step, thread);
@@ -13,6 +16,19 @@ void $name$(const struct step *step, const struct layer *layer, int thread)
     const float *bias = vector(step, layer->qkv_bias);
 //% end
     struct normed in = normalise_rows(step, thread, NULL, step->rows, gain, $epsilon$);
+//% if sites then
+    struct adapted adapted = {
+        .sites = {$sites$},
+        .site_count = $site_count$,
+        .layer = index,
+        .run = step->run,
+        .runs = step->runs,
+        .input = in.input[0],
+        .depth = HIDDEN,
+        .scale = in.scale,
+    };
+    shrink(step, thread, &adapted);
+//% end
 
     for (struct work work = work_begin(step, QKV_TILES * blocks_of(step->rows)); work_next(&work);) {
         struct unit unit = unit_of(&work, step->rows, weight, HIDDEN);
@@ -20,6 +36,9 @@ void $name$(const struct step *step, const struct layer *layer, int thread)
         int start = unit.start, outputs = $outputs$;
         multiply_tile(weight + (size_t)start * HIDDEN, outputs, HIDDEN, in.input[unit.first], unit.rows, unit.next, own,
                       sums);
+//% if sites then
+        expand(step, thread, &adapted, start, outputs, unit.first, unit.rows, sums);
+//% end
         for (int r = 0; r < unit.rows; r++)
             for (int i = 0; i < outputs; i++)
 //% if bias then

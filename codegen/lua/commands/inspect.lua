@@ -43,6 +43,23 @@ local function print_kernels(folder, values)
    end
 end
 
+-- Which adapters there are, and what one of the largest rank adds to each kernel.
+local function print_adapters(adapters, kernels)
+   print(string.format("\nadapters: %d built in, %d slots for others up to rank %d", #adapters.built_in, adapters.slots,
+                       adapters.max_rank))
+   for _, adapter in ipairs(adapters.built_in) do
+      print(string.format("%-20s rank %d (padded), %d sites, %s", adapter.name, adapter.rank, adapter.sites,
+                          quantity(adapter.bytes, "B")))
+   end
+   for _, kernel in ipairs(kernels) do
+      local cost = kernel.cost.adapter
+      if cost then
+         print(string.format("%-20s rank %d adds %s a row and %s, in each of %d layers", kernel.name, cost.rank,
+                             quantity(cost.flops_per_row, "FLOP"), quantity(cost.weight_bytes, "B"), kernel.layers))
+      end
+   end
+end
+
 -- "90 regs, 66816 shared, 0 spilled, 24.1 KB" of one target
 local function image_text(kernel, image)
    if not image.registers then return quantity(image.bytes, "B") end
@@ -89,6 +106,7 @@ local function print_package(folder, values)
       print(string.format("input: %s, %d bytes, xxh3 %s", input.name, input.bytes, input.hash))
    end
    if #values.kernels > 0 then print_kernels(folder, values) end
+   if values.adapters then print_adapters(values.adapters, values.kernels) end
    if values.cuda then print_cuda(values.cuda, values.weight_bytes_read) end
 end
 

@@ -17,6 +17,28 @@ local function print_kernels(plan)
    end
 end
 
+-- The adapters, and what one of the largest rank costs where it can be.
+local function print_adapters(plan)
+   local lora = plan.adapters
+   if not lora then return end
+   print(string.format("adapters: %d built in, %d slots for others up to rank %d; %d sites", #lora.list, lora.slots,
+                       lora.max_rank, #lora.sites))
+   for _, adapter in ipairs(lora.list) do
+      print(string.format("  %-18s rank %d (padded), %d sites, %s", adapter.name, adapter.rank, adapter.site_count,
+                          quantity(adapter.bytes, "B")))
+   end
+   local lines = {}
+   for _, kernel in ipairs(plan.kernels) do
+      local cost = kernel.cost.adapter
+      if cost then
+         lines[#lines + 1] = string.format("  %-18s %14s a row and %s, in each of %d layers", kernel.name,
+                                           quantity(cost.flops_per_row, "FLOP"), quantity(cost.weight_bytes, "B"),
+                                           kernel.layers)
+      end
+   end
+   if #lines > 0 then print(string.format("an adapter of rank %d adds\n%s", lora.rank, table.concat(lines, "\n"))) end
+end
+
 local function print_cuda(gpu)
    local names = {}
    for i, target in ipairs(gpu.targets) do names[i] = target.name end
@@ -48,11 +70,12 @@ local function print_plan(plan)
                        quantity(plan.totals.weight_bytes_read, "B"), quantity(plan.totals.flops_per_row, "FLOP")))
    print(string.format("state %s a token, pages of %d; up to %d positions, %d rows a step", quantity(state.bytes_per_token, "B"),
                        state.page, d.max_seq, d.max_rows))
+   print_adapters(plan)
    if plan.has_c then
       local names = {}
       for i, variant in ipairs(plan.variants) do names[i] = variant.name end
       print(string.format("CPU: %d instruction sets (%s); %d kernels, %d compiler runs\n", #names,
-                          table.concat(names, ", "), #plan.kernels, (#plan.kernels + 1) * #names + 2))
+                          table.concat(names, ", "), #plan.kernels, (#plan.kernels + (plan.adapters and 2 or 1)) * #names + 2))
       print_kernels(plan)
       print()
       for _, run in ipairs(plan.runs) do

@@ -47,7 +47,7 @@ local function adapter_values(plan)
    local lora = plan.adapters
    if not lora then return { adapters = false } end
    return {
-      adapters = true, adapter_slots = lora.slots, adapter_max_rank = lora.max_rank,
+      adapters = true, adapter_slots = lora.slots, adapter_max_rank = lora.max_rank, adapter_rank = lora.rank,
       site_lines = source.map(lora.sites, function(site)
          return string.format("{%s, %s, %d, %d, %d, %d, %d},", escape.c_string(site.name), escape.c_string(site.module),
                               site.rows, site.columns, site.tensor, site.first_row, site.bias_tensor)
@@ -109,12 +109,16 @@ local function emit(plan, recipe)
 
    if plan.has_c then
       for _, name in ipairs { "prelude.h", "product.h", "shapes.h" } do add(name, name, common, {}) end
+      if plan.adapters then
+         add("adapters.h", "adapters.h", common, {})
+         add("adapters.c", "adapters.c", common, { variants = true })
+      end
       add("layers.h", "layers.h", source.merged(common, {
          layer_lines = source.layer_lines(plan.layer_fields, plan.payload.layers),
       }), {})
       for _, kernel in ipairs(plan.kernels) do
          kernel.source = "src/" .. kernel.name .. ".c"
-         add(kernel.name .. ".c", kernel.template, source.merged(common, kernel.values, { name = kernel.name }),
+         add(kernel.name .. ".c", kernel.template, source.merged(common, kernel.values, { name = kernel.name, parameters = kernel.parameters }),
              { kernel = kernel, variants = true })
       end
       add("model.c", "model.c", common, { variants = true })

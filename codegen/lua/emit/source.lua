@@ -29,6 +29,11 @@ local function cost_text(kernel)
          .. quantity(cost.state_bytes_per_position, "B") .. " of state a row and position"
    end
    if cost.weight_bytes > 0 then parts[#parts + 1] = quantity(cost.weight_bytes, "B") .. " of weights a step" end
+   if cost.adapter then
+      parts[#parts + 1] = string.format("with an adapter of rank %d %s and %s more", cost.adapter.rank,
+                                        quantity(cost.adapter.flops_per_row, "FLOP"),
+                                        quantity(cost.adapter.weight_bytes, "B"))
+   end
    if kernel.layers > 1 then parts[#parts + 1] = "in each of " .. kernel.layers .. " layers" end
    return table.concat(parts, ", ")
 end

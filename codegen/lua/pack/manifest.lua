@@ -64,6 +64,16 @@ function manifest.add_images(values, tool, images)
    end
 end
 
+-- The adapters; nil: the package was built without.
+local function adapters_of(lora)
+   if not lora then return nil end
+   local list = host.array {}
+   for i, adapter in ipairs(lora.list) do
+      list[i] = { name = adapter.name, bytes = adapter.bytes, sites = adapter.site_count, rank = adapter.rank }
+   end
+   return { built_in = list, slots = lora.slots, max_rank = lora.max_rank, sites = #lora.sites }
+end
+
 local function sections_of(plan)
    local list = host.array {}
    for i, section in ipairs(plan.payload.sections) do
@@ -99,7 +109,8 @@ function manifest.make(plan, recipe, inputs, files)
       recipe = portable_recipe(recipe), inputs = host.array(inputs), architecture = plan.architecture,
       family = plan.family, dimensions = plan.dimensions, parameters = plan.totals.parameters,
       flops_per_row = plan.totals.flops_per_row, weight_bytes_read = plan.totals.weight_bytes_read,
-      kernels = kernels_of(plan), cuda = cuda_of(plan.cuda), variants = manifest.variants_of(plan), state = host.array(plan.state),
+      kernels = kernels_of(plan), cuda = cuda_of(plan.cuda), adapters = adapters_of(plan.adapters),
+      variants = manifest.variants_of(plan), state = host.array(plan.state),
       payload = { layout = plan.layout, bytes = plan.payload.bytes, sections = sections_of(plan),
                   random_seed = plan.random_seed },
       sources = manifest.source_hashes(files), compiled_per_variant = compiled_per_variant, sources_edited = false,
@@ -148,7 +159,17 @@ local function check_fields(path, values)
       return has(item, { "name", "source", "template", "summary" }, { "layers" }) and item.name:find("^[%w_]+$")
          and has(item.cost, {}, { "weight_bytes" })
          and (item.cost.flops_per_row == nil or type(item.cost.flops_per_row) == "number")
+         and (item.cost.adapter == nil or has(item.cost.adapter, {}, { "rank", "flops_per_row", "weight_bytes" }))
    end)
+   local adapters = values.adapters
+   if adapters ~= nil then
+      expect(has(adapters, {}, { "slots", "max_rank", "sites" }) and type(adapters.built_in) == "table"
+             and host.is_array(adapters.built_in), "adapters", "an object as lathe writes it")
+      for i, item in ipairs(adapters.built_in) do
+         expect(has(item, { "name" }, { "bytes", "sites", "rank" }), string.format("adapters.built_in[%d]", i - 1),
+                "an entry as lathe writes it")
+      end
+   end
    list("variants", function(item)
       if not has(item, { "name" }, {}) or not item.name:find("^[%w_]+$") or type(item.flags) ~= "table" then return false end
       for _, flag in ipairs(item.flags) do

@@ -55,9 +55,11 @@ end
 --
 --    sites      as above
 --    list       the adapters that are built in, in order of their slots: { name, bytes, sites = { [number] = padded rank },
---               section = "adapter.NAME" }; rank 0: the site has no low-rank part (a bias, a whole matrix)
+--               section = "adapter.NAME", rank = the largest, site_count }; rank 0: the site has no low-rank part (a bias,
+--               a whole matrix)
 --    slots, max_rank   reserved behind them, and the padded rank that those may have
---    rank       the largest padded rank of all
+--    rank       the padded rank that kernels have room for: the largest of all
+--    number_of   a site's number by its name: within its layer, or "head", "embedding"
 --    touches(number, ...)   whether any adapter may change one of these sites
 --
 -- built_in: what the reader made of recipe.lora: { name, bytes, sites } each.
@@ -65,15 +67,20 @@ function adapters.plan(description, recipe, built_in)
    local slots = recipe.lora_slots or 0
    if #built_in == 0 and slots == 0 then return nil end
    local max_rank = slots > 0 and adapters.padded(recipe.lora_max_rank or DEFAULT_MAX_RANK) or 0
-   local result = { sites = adapters.sites(description), list = {}, slots = slots, max_rank = max_rank, rank = max_rank }
-   local touched = {}
+   local result = { sites = adapters.sites(description), list = {}, slots = slots, max_rank = max_rank,
+                    rank = math.max(max_rank, RANKS[1]) }
+   local touched, layer_sites = {}, #adapters.layer_sites
+   local outside = #description.layers * layer_sites
+   result.number_of = { head = outside, embedding = outside + 1 }
+   for i, name in ipairs(adapters.layer_sites) do result.number_of[name] = i - 1 end
    for i, adapter in ipairs(built_in) do
-      result.list[i] = { name = adapter.name, bytes = adapter.bytes, sites = adapter.sites,
-                         section = "adapter." .. adapter.name }
+      local entry = { name = adapter.name, bytes = adapter.bytes, sites = adapter.sites,
+                      section = "adapter." .. adapter.name, rank = 0, site_count = 0 }
       for number, rank in pairs(adapter.sites) do
          touched[number] = true
-         result.rank = math.max(result.rank, rank)
+         entry.rank, entry.site_count = math.max(entry.rank, rank), entry.site_count + 1
       end
+      result.list[i], result.rank = entry, math.max(result.rank, entry.rank)
    end
    function result.touches(...)
       for _, number in ipairs { ... } do

@@ -1,6 +1,7 @@
 -- The stages of a layer as kernels: one instance of a template for each distinct set of parameters. Layers that are
 -- alike share their kernels; a kernel whose parameters differ between layers gets a name of its own.
 
+local adapters = require "plan.adapters"
 local parameters = require "plan.parameters"
 
 local kernels = {}
@@ -49,24 +50,54 @@ local LAYER = "const struct step *step, const struct layer *layer, int thread"
 local INDEXED = "const struct step *step, const struct layer *layer, int index, int thread"
 local STATE_ONLY = "const struct step *step, int index, int thread"
 
--- layer(collection, layer's description, shared) -> the layer's stages in order: { kernel, call, output, columns, dtype }
-function kernels.layer(collection, layer, shared)
+-- Adds to a kernel's values which of its sites (plan/adapters.lua) adapters can touch: `sites`, an initialiser of them, or
+-- false; and rows and columns of their A and B together. sites: { site's name, its first output, how many } each, as the
+-- source says it; base: the number of the layer's first site.
+local function with_sites(values, adapters, base, sites)
+   local touched, sides = {}, 0
+   for _, site in ipairs(sites) do
+      local number = adapters and base + adapters.number_of[site[1]]
+      if number and adapters.touches(number) then
+         touched[#touched + 1] = string.format("{SITE_%s, %s, %s}", site[1]:upper(), site[2], site[3])
+         sides = sides + adapters.sites[number + 1].rows + adapters.sites[number + 1].columns
+      end
+   end
+   values.sites, values.site_count, values.adapter_sides = #touched > 0 and table.concat(touched, ", "), #touched, sides
+   return values
+end
+
+-- What an adapter of the largest rank adds to the cost of a kernel; nil: it cannot.
+local function adapter_cost(values, adapters, element_bytes)
+   if not values.sites then return nil end
+   return { rank = adapters.rank, flops_per_row = 2 * adapters.rank * values.adapter_sides,
+            weight_bytes = adapters.rank * values.adapter_sides * element_bytes }
+end
+
+-- layer(collection, layer's description, shared, its number) -> the layer's stages in order: { kernel, call, output, columns, dtype }
+function kernels.layer(collection, layer, shared, number)
    local mixer, ffn, hidden = layer.mixer, layer.ffn, shared.hidden
    local query, key = mixer.heads * mixer.head_dim, mixer.kv_heads * mixer.head_dim
    local stages = {}
 
    local function stage(trace, base, template, values, suffix, details, arguments, output)
+      if values.sites then
+         details.parameters, arguments, suffix = INDEXED, "step, weights, layer, thread", "adapters"
+         details.cost.adapter = adapter_cost(values, shared.adapters, shared.element_bytes)
+      end
       details.parameters = details.parameters or LAYER
       local kernel = collection.instance(base, template, values, suffix, details)
       stages[#stages + 1] = { kernel = kernel, trace = trace, call = kernel.name .. "(" .. arguments .. ")",
                               output = output[1], columns = output[2], dtype = output[3] }
    end
    local function cost(rows, columns) return product(rows, columns, shared.element_bytes) end
+   local function with(sites, values) return with_sites(values, shared.adapters, number * #adapters.layer_sites, sites) end
    local element = shared.dtype == "bf16" and "DTYPE_BF16" or "DTYPE_F32"
 
-   stage("qkv", "qkv", "qkv.c", {
+   stage("qkv", "qkv", "qkv.c", with({
+      { "q", "0", "QUERY" }, { "k", "QUERY", "KEY" }, { "v", "QUERY + KEY", "KEY" },
+   }, {
       bias = mixer.q.bias ~= nil, epsilon = layer.mixer_norm.eps + 0.0, outputs = outputs_of(query + 2 * key, "QKV"),
-   }, "other", { summary = "norm, query/key/value projections", cost = cost(query + 2 * key, hidden) },
+   }), "other", { summary = "norm, query/key/value projections", cost = cost(query + 2 * key, hidden) },
       "step, weights, thread", { "qkv", "QKV", "DTYPE_F32" })
 
    stage("query", "rope_state", "rope_state.c", {
@@ -86,35 +117,41 @@ function kernels.layer(collection, layer, shared)
                state_bytes_per_position = 2 * key * shared.element_bytes },
    }, "step, layer, thread", { "attention", "QUERY", element })
 
-   stage("attention_output", "attention_output", "project_residual.c", {
+   stage("attention_output", "attention_output", "project_residual.c", with({ { "o", "0", "HIDDEN" } }, {
       title = "Output projection of the attention", weight = "attention_output", bias = mixer.o.bias ~= nil,
       depth = "QUERY", input = "attention", outputs = outputs_of(hidden, "HIDDEN"),
-   }, "other", { summary = "output projection, residual", cost = cost(hidden, query) },
+   }), "other", { summary = "output projection, residual", cost = cost(hidden, query) },
       "step, weights, thread", { "residual", "HIDDEN", "DTYPE_F32" })
 
-   stage("gate_up", "gate_up", "gate_up.c", {
+   stage("gate_up", "gate_up", "gate_up.c", with({
+      { "gate", "0", "INTERMEDIATE" }, { "up", "INTERMEDIATE", "INTERMEDIATE" },
+   }, {
       activation = ffn.activation, bias = ffn.gate.bias ~= nil, epsilon = layer.ffn_norm.eps + 0.0,
       outputs = outputs_of(ffn.intermediate, "INTERMEDIATE"),
-   }, "other", { summary = "norm, gate and up projections, activation", cost = cost(2 * ffn.intermediate, hidden) },
+   }), "other", { summary = "norm, gate and up projections, activation", cost = cost(2 * ffn.intermediate, hidden) },
       "step, weights, thread", { "gated", "INTERMEDIATE", element })
 
-   stage("down", "down", "project_residual.c", {
+   stage("down", "down", "project_residual.c", with({ { "down", "0", "HIDDEN" } }, {
       title = "Down projection of the MLP", weight = "down", bias = ffn.down.bias ~= nil, depth = "INTERMEDIATE",
       input = "gated", outputs = outputs_of(hidden, "HIDDEN"),
-   }, "other", { summary = "down projection, residual", cost = cost(hidden, ffn.intermediate) },
+   }), "other", { summary = "down projection, residual", cost = cost(hidden, ffn.intermediate) },
       "step, weights, thread", { "residual", "HIDDEN", "DTYPE_F32" })
    return stages
 end
 
 -- The stages outside the layers.
 function kernels.ends(description, shared)
+   local adapters = shared.adapters
+   local head = with_sites({ epsilon = description.final_norm.eps + 0.0, outputs = outputs_of(description.vocab, "VOCAB") },
+                           adapters, 0, { { "head", "0", "VOCAB" } })
+   local head_cost = product(description.vocab, description.hidden, shared.element_bytes)
+   head_cost.adapter = adapter_cost(head, adapters, shared.element_bytes)
    return {
       { name = "embed", template = "embed.c", layers = 1, parameters = "const struct step *step, int thread",
-        values = { rotaries = shared.rotaries }, summary = "embedding, angles of the positions",
-        cost = { flops_per_row = description.hidden, weight_bytes = 0 } },
+        values = with_sites({ rotaries = shared.rotaries }, adapters, 0, { { "embedding", "0", "HIDDEN" } }),
+        summary = "embedding, angles of the positions", cost = { flops_per_row = description.hidden, weight_bytes = 0 } },
       { name = "head", template = "head.c", layers = 1, parameters = "const struct step *step, int thread",
-        values = { epsilon = description.final_norm.eps + 0.0, outputs = outputs_of(description.vocab, "VOCAB") },
-        summary = "last norm, logits", cost = product(description.vocab, description.hidden, shared.element_bytes) },
+        values = head, summary = "last norm, logits", cost = head_cost },
    }
 end
 

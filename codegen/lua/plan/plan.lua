@@ -97,7 +97,7 @@ local function constants_of(d)
    }
 end
 
-local function buffers_of(rotaries)
+local function buffers_of(rotaries, lora)
    local buffers = {
       { type = "float", name = "residual", shape = "[MAX_ROWS][HIDDEN]", comment = "the residual stream" },
       { type = "element", name = "normed", shape = "[MAX_ROWS][HIDDEN]", comment = "normalised, before a product" },
@@ -109,6 +109,10 @@ local function buffers_of(rotaries)
       { type = "atomic_int", name = "finished", shape = "[FEW_ROWS * KV_HEADS]", comment = "leaves of each row and head" },
       { type = "element", name = "gated", shape = "[MAX_ROWS][INTERMEDIATE]", comment = "activation(gate) * up" },
    }
+   if lora then
+      buffers[#buffers + 1] = { type = "element", name = "shrunk", shape = "[3][MAX_ROWS][ADAPTER_RANK]",
+                                comment = "A x of the adapters at a stage's sites" }
+   end
    for _, rotary in ipairs(rotaries) do
       for _, name in ipairs { "cosine", "sine" } do
          buffers[#buffers + 1] = { type = "float", name = name .. rotary.suffix, shape = "[MAX_ROWS][HEAD_DIM / 2]",
@@ -193,14 +197,15 @@ local function make_plan(description, recipe, name, tokenizer_bytes, built_in)
       page = recipe.page, max_seq = max_seq,
    }
 
+   local lora = adapters.plan(description, recipe, built_in)
+   shared.adapters = lora
    local collection, layer_stages = kernels.collection(), {}
-   for i, layer in ipairs(description.layers) do layer_stages[i] = kernels.layer(collection, layer, shared) end
+   for i, layer in ipairs(description.layers) do layer_stages[i] = kernels.layer(collection, layer, shared, i - 1) end
    local ends = kernels.ends(description, shared)
    local all = { ends[1] }
    for _, kernel in ipairs(collection.list) do all[#all + 1] = kernel end
    all[#all + 1] = ends[2]
 
-   local lora = adapters.plan(description, recipe, built_in)
    local payload = weights.lay_out(description, recipe.dtype, tokenizer_bytes, lora and lora.list or {})
    if lora then adapters.place(lora, payload) end
    local traces = { "embed" }
@@ -215,13 +220,17 @@ local function make_plan(description, recipe, name, tokenizer_bytes, built_in)
    local token_bytes = #description.layers * 2 * key * shared.element_bytes
    local plan = {
       name = name, architecture = description.architecture, family = description.family, dtype = recipe.dtype,
-      dimensions = dimensions, constants = constants_of(dimensions), buffers = buffers_of(rotaries), rotaries = rotaries,
+      dimensions = dimensions, constants = constants_of(dimensions), buffers = buffers_of(rotaries, lora), rotaries = rotaries,
       kernels = all, runs = runs_of(layer_stages), payload = payload, layer_fields = used_fields(payload.layers),
       traces = traces, variants = variants_of(recipe.dtype), adapters = lora,
       state = { { name = "attention", kind = "paged", bytes_per_token = token_bytes, page = recipe.page,
                   page_bytes = token_bytes * recipe.page, window = window == math.huge and 0 or window } },
       random_seed = recipe.random_weights,
    }
+   if lora then
+      table.insert(plan.constants, { name = "KEY", value = key, comment = "KV_HEADS * HEAD_DIM" })
+      table.insert(plan.constants, { name = "ADAPTER_RANK", value = lora.rank, comment = "the largest rank of an adapter" })
+   end
    plan.totals = totals(plan)
    plan.constants[#plan.constants + 1] = { name = "PAGE_ELEMENTS", value = 2 * recipe.page * key * #description.layers,
                                            comment = "of one page, all layers" }

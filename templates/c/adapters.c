@@ -1,0 +1,165 @@
+/* What LoRA adapters do to a product (adapters.h): t = A x, then B t.
+ */
+#include "adapters.h"
+
+/* A unit of A x: a tile of A's rows against at most ROW_BLOCK of a run's. */
+struct shrink {
+    int unit;
+    int run, site; /* places in the stage's lists */
+    int tile;      /* the first of A's rows */
+    int block;     /* the first of the run's rows */
+};
+
+/* Goes to unit `unit`, or to the end: then `run` is the number of runs and `unit` that of units. */
+static void shrink_seek(const struct step *step, const struct adapted *in, struct shrink *at, int unit)
+{
+    for (; at->run < in->runs; at->run++, at->site = 0)
+        for (; at->site < in->site_count; at->site++, at->tile = 0) {
+            int rank = entry_of(step, in, at->run, at->site)->rank, rows = in->run[at->run].rows;
+            for (; at->tile < rank; at->tile += TILE, at->block = 0)
+                for (; at->block < rows; at->block += ROW_BLOCK, at->unit++)
+                    if (at->unit == unit)
+                        return;
+        }
+}
+
+/* The rows of A that a unit reads. */
+INLINE const element *shrink_weight(const struct step *step, const struct adapted *in, const struct shrink *at)
+{
+    const struct adapter_entry *entry = entry_of(step, in, at->run, at->site);
+    return adapter_matrix(step, in->run[at->run].adapter, entry->a) + (size_t)at->tile * (size_t)in->depth;
+}
+
+INLINE int shrink_claim(const struct step *step)
+{
+    return atomic_fetch_add_explicit(&step->barrier->claimed_first, 1, memory_order_relaxed);
+}
+
+void shrink(const struct step *step, int thread, struct adapted *in)
+{
+    struct shrink at = {0};
+    if (!in->runs)
+        return;
+    shrink_seek(step, in, &at, shrink_claim(step));
+    while (at.run < in->runs) {
+        struct shrink next = at;
+        shrink_seek(step, in, &next, shrink_claim(step));
+        const struct adapter_run *run = &in->run[at.run];
+        const element *weight = shrink_weight(step, in, &at);
+        const element *ahead = next.run < in->runs ? shrink_weight(step, in, &next) : weight;
+        int outputs = minimum(TILE, entry_of(step, in, at.run, at.site)->rank - at.tile);
+        int first = run->first + at.block, rows = minimum(ROW_BLOCK, run->rows - at.block);
+        float sums[ROW_BLOCK][TILE];
+        multiply_tile(weight, outputs, in->depth, in->input + (size_t)first * (size_t)in->depth, rows, ahead,
+                      scratch(step, thread), sums);
+        for (int r = 0; r < rows; r++)
+            store_some(&activations(step)->shrunk[at.site][first + r][at.tile], load_f32(sums[r]), outputs);
+        barrier_done_first(step->barrier);
+        at = next;
+    }
+    in->units = (unsigned)at.unit;
+}
+
+/* The first `count` elements, at most all that an operand holds; the others zero. */
+INLINE operand load_rank(const element *from, int count)
+{
+#if defined(__AVX512BF16__)
+    return (operand)_mm512_maskz_loadu_epi16(count < STRIDE ? (1u << count) - 1 : ~0u, from);
+#else
+    return count < STRIDE ? load_some_operand(from, count) : load_operand(from);
+#endif
+}
+
+/* sums[i] += scale * dot(B row i, t), for `outputs` rows of B. (clang-format misreads UNROLL.) */
+// clang-format off
+INLINE void expand_row(const element *b, int rank, int outputs, const element *t, float scale, float *sums)
+{
+    int i = 0;
+    for (; i + 4 <= outputs; i += 4) {
+        f32x16 sum[4] = {splat(0.0f), splat(0.0f), splat(0.0f), splat(0.0f)};
+        for (int k = 0; k < rank; k += STRIDE) {
+            operand lanes = load_rank(t + k, rank - k);
+            UNROLL for (int o = 0; o < 4; o++)
+                sum[o] = multiply_operands(load_rank(b + (i + o) * rank + k, rank - k), lanes, sum[o]);
+        }
+        f32x4 four = sum_lanes_of_four(sum);
+        for (int o = 0; o < 4; o++)
+            sums[i + o] += scale * four[o];
+    }
+    for (; i < outputs; i++) {
+        f32x16 sum = splat(0.0f);
+        for (int k = 0; k < rank; k += STRIDE)
+            sum = multiply_operands(load_rank(b + i * rank + k, rank - k), load_rank(t + k, rank - k), sum);
+        sums[i] += scale * sum_lanes(sum);
+    }
+}
+// clang-format on
+
+/* What the adapter of run `run` does to `rows` rows of a tile, from `row` on: outputs `output` to output + outputs - 1 of the
+   site at `place`, sums[r][0] being the first of them. */
+static void expand_site(const struct step *step, int thread, const struct adapted *in, int run, int place, int output,
+                        int outputs, int row, int rows, float (*sums)[TILE])
+{
+    const struct adapter_entry *entry = entry_of(step, in, run, place);
+    int adapter = in->run[run].adapter;
+    if (entry->full) {
+        const element *full = adapter_matrix(step, adapter, entry->full) + (size_t)output * (size_t)in->depth;
+        multiply_tile(full, outputs, in->depth, in->input + (size_t)row * (size_t)in->depth, rows, full,
+                      scratch(step, thread), sums);
+    }
+    if (entry->rank) {
+        const element *b = adapter_matrix(step, adapter, entry->b) + (size_t)output * (size_t)entry->rank;
+        for (int r = 0; r < rows; r++)
+            expand_row(b, entry->rank, outputs, activations(step)->shrunk[place][row + r], entry->scale, sums[r]);
+    }
+    if (entry->row_scale) {
+        const float *row_scale = adapter_vector(step, adapter, entry->row_scale) + output;
+        for (int r = 0; r < rows; r++)
+            for (int i = 0; i < outputs; i++)
+                sums[r][i] *= row_scale[i];
+    }
+    if (entry->bias) {
+        const float *bias = adapter_vector(step, adapter, entry->bias) + output;
+        for (int r = 0; r < rows; r++)
+            for (int i = 0; i < outputs; i++)
+                sums[r][i] += in->scale ? bias[i] / in->scale[row + r] : bias[i];
+    }
+}
+
+void expand_runs(const struct step *step, int thread, const struct adapted *in, int start, int outputs, int first,
+                 int rows, float (*sums)[TILE])
+{
+    bool waited = false;
+    for (int i = 0; i < in->runs && in->run[i].first < first + rows; i++) {
+        const struct adapter_run *run = &in->run[i];
+        int row = maximum(first, run->first), end = minimum(first + rows, run->first + run->rows);
+        if (row >= end)
+            continue;
+        if (!waited)
+            barrier_until_first(step->barrier, in->units);
+        waited = true;
+        for (int s = 0; s < in->site_count; s++) {
+            const struct site *site = &in->sites[s];
+            int from = maximum(start, site->first), to = minimum(start + outputs, site->first + site->rows);
+            if (from < to)
+                expand_site(step, thread, in, i, s, from - site->first, to - from, row, end - row,
+                            (float(*)[TILE]) & sums[row - first][from - start]);
+        }
+    }
+}
+
+/* There a token's t is a row of A. */
+void expand_embedding(const struct step *step, const struct row *row, float *embedding)
+{
+    const struct adapter_entry *entry = adapter_entry(step, row->adapter, SITE_EMBEDDING);
+    if (entry->full) {
+        const element *full = adapter_matrix(step, row->adapter, entry->full) + (size_t)row->token * HIDDEN;
+        for (int i = 0; i < HIDDEN; i++)
+            embedding[i] = to_float(full[i]);
+    }
+    if (entry->rank) {
+        const element *t = adapter_matrix(step, row->adapter, entry->a) + (size_t)row->token * (size_t)entry->rank;
+        const element *b = adapter_matrix(step, row->adapter, entry->b);
+        expand_row(b, entry->rank, HIDDEN, t, entry->scale, embedding);
+    }
+}
