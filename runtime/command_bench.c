@@ -11,11 +11,13 @@
 #include "json_out.h"
 #include "peak.h"
 #include "program.h"
+#include "program_lora.h"
 #include "random.h"
 #include "stages_report.h"
 #include "statistics.h"
 
-static const char usage[] = "bench [--prompt N] [--gen N] [--batch N] [--repeat N] [--stages] [--json]";
+static const char usage[] =
+    "bench [--prompt N] [--gen N] [--batch N] [--repeat N] [--lora NAME|all] [--stages] [--json]";
 static const char about[] =
     "Measures prefill and decode on prompts of random tokens, after a run that warms everything up, and how fast this\n"
     "machine reads the same weights with the same threads, or the GPU its memory: decoding cannot be faster than "
@@ -24,7 +26,8 @@ static const char about[] =
 static const char notes[] =
     "Prefill: all prompts from their first token until the token after each is there; the median of the runs.\n"
     "Decode: one token for every sequence in a step, the choice of the likeliest included; the median of all steps.\n"
-    "Share of the roof: bytes of weights that a step must read / bandwidth / time of the median step.\n"
+    "With --lora all, the sequences take the adapters that there are, and none, in turn.\n"
+    "Share of the roof: bytes of weights and adapters that a step must read / bandwidth / time of the median step.\n"
     "Share of the peak: operations of products and attention in a prefill / what the instruction set can do / time.";
 
 enum { PREFILL, DECODE, PHASES };
@@ -32,10 +35,12 @@ enum { PREFILL, DECODE, PHASES };
 struct bench {
     struct program *program;
     int32_t prompt, gen, batch, repeat, chunk;
-    int *sequences;  /* [batch] -1: not open */
-    int *slot;       /* [batch] that draws the sequence's tokens; -1: not open */
-    double *prefill; /* [repeat] seconds */
-    double *decode;  /* [repeat * gen] seconds */
+    const char *lora; /* an adapter's name, or "all" */
+    int32_t adapter;  /* its slot; -1: none */
+    int *sequences;   /* [batch] -1: not open */
+    int *slot;        /* [batch] that draws the sequence's tokens; -1: not open */
+    double *prefill;  /* [repeat] seconds */
+    double *decode;   /* [repeat * gen] seconds */
     int prefills, steps;
     bool by_stage;                     /* --stages */
     struct bench_stages stages;        /* of a GPU */
@@ -43,7 +48,7 @@ struct bench {
     double flops;                      /* of a prefill on a CPU, counted in the run that warms up */
 };
 
-enum { OPTIONS = 6, INTERRUPTED = 1 };
+enum { OPTIONS = 7, INTERRUPTED = 1 };
 
 static void make_table(struct bench *b, struct option table[OPTIONS])
 {
@@ -86,6 +91,7 @@ static void make_table(struct bench *b, struct option table[OPTIONS])
          .value = "N",
          .help = "rows in a prefill step; 0: as many as a step can have",
          .maximum = INT32_MAX},
+        lora_option(&b->lora),
         {.name = "stages",
          .kind = OPTION_FLAG,
          .target = &b->by_stage,
@@ -165,11 +171,41 @@ static int submit_step(struct bench *b, struct error *error)
     return engine_submit(engine, error);
 }
 
+static bool all_adapters(const struct bench *b)
+{
+    return b->lora && strcmp(b->lora, "all") == 0;
+}
+
+/* The adapter of a sequence: with "all", those that there are in turn, then none. */
+static int32_t adapter_of(const struct bench *b, int32_t s)
+{
+    int32_t count = lora_count(b->program);
+    if (!all_adapters(b))
+        return b->adapter;
+    return s % (count + 1) < count ? s % (count + 1) : -1;
+}
+
+/* What a decode step must read: the weights, and each adapter that is in it once. */
+static uint64_t step_bytes(const struct bench *b, int32_t *adapters)
+{
+    uint64_t bytes = b->program->model->weight_bytes_read;
+    int32_t period = all_adapters(b) ? lora_count(b->program) + 1 : 1;
+    *adapters = 0;
+    for (int32_t s = 0; s < b->batch && s < period; s++) {
+        struct adapter_info info;
+        if (!engine_adapter_info(b->program->engine, adapter_of(b, s), &info))
+            continue;
+        bytes += info.step_bytes;
+        ++*adapters;
+    }
+    return bytes;
+}
+
 static int open_sequences(struct bench *b, struct error *error)
 {
     struct sampler_options greedy = sampler_defaults();
     for (int32_t s = 0; s < b->batch; s++) {
-        b->sequences[s] = sequence_open(b->program->engine, -1, error);
+        b->sequences[s] = sequence_open(b->program->engine, adapter_of(b, s), error);
         b->slot[s] = draw_open(b->program->engine, &greedy, error);
         if (b->sequences[s] < 0 || b->slot[s] < 0)
             return -1;
@@ -283,11 +319,14 @@ struct result {
     double prefill_seconds, prefill_rate;
     double decode_median, decode_least, decode_rate, share;
     double peak, peak_share; /* 0: not measured */
+    uint64_t step_bytes;     /* weights and adapters */
+    int32_t adapters;
 };
 
 static struct result summarise(struct bench *b, struct bandwidth bandwidth, double peak)
 {
     struct result r = {.bandwidth = bandwidth, .peak = peak};
+    r.step_bytes = step_bytes(b, &r.adapters);
     r.decode_least = least(b->decode, b->steps);
     r.prefill_seconds = median(b->prefill, b->prefills);
     r.decode_median = median(b->decode, b->steps);
@@ -298,7 +337,7 @@ static struct result summarise(struct bench *b, struct bandwidth bandwidth, doub
     if (r.decode_median > 0)
         r.decode_rate = b->batch / r.decode_median;
     if (r.decode_median > 0 && bandwidth.bytes_per_second > 0)
-        r.share = (double)b->program->model->weight_bytes_read / bandwidth.bytes_per_second / r.decode_median;
+        r.share = (double)r.step_bytes / bandwidth.bytes_per_second / r.decode_median;
     return r;
 }
 
@@ -371,6 +410,13 @@ static void print_json(const struct bench *b, const struct result *r)
     key_number(&out, "decode_ms_min", r->decode_least * 1e3);
     key_number(&out, "decode_tokens_per_second", r->decode_rate);
     key_integer(&out, "weight_bytes_read", (int64_t)program->model->weight_bytes_read);
+    json_key(&out, "lora");
+    if (b->lora)
+        json_text(&out, b->lora);
+    else
+        json_null(&out);
+    key_integer(&out, "adapters", r->adapters);
+    key_integer(&out, "adapter_bytes_read", (int64_t)(r->step_bytes - program->model->weight_bytes_read));
     key_number(&out, "bandwidth_bytes_per_second", r->bandwidth.bytes_per_second);
     key_integer(&out, "bandwidth_bytes", (int64_t)r->bandwidth.bytes);
     key_integer(&out, "bandwidth_passes", r->bandwidth.passes);
@@ -420,9 +466,12 @@ static void print_text(const struct bench *b, const struct result *r)
     if (r->peak > 0)
         printf("peak       %10.1f GFLOP/s    multiplying from registers; prefill (%.1f GFLOP) has %.1f %% of it\n",
                r->peak / 1e9, b->flops / 1e9, r->peak_share * 100);
+    if (r->adapters)
+        printf("adapters   %10d             in a step, which reads %.1f MB of them\n", (int)r->adapters,
+               (double)(r->step_bytes - model->weight_bytes_read) / 1e6);
     if (b->steps)
-        printf("roof       %10.1f %%          a step must read %.1f MB of weights: %.3f ms at that bandwidth\n",
-               r->share * 100, (double)model->weight_bytes_read / 1e6, r->share * r->decode_median * 1e3);
+        printf("roof       %10.1f %%          a step must read %.1f MB: %.3f ms at that bandwidth\n", r->share * 100,
+               (double)r->step_bytes / 1e6, r->share * r->decode_median * 1e3);
     if (b->by_stage && b->cpu_stages[PREFILL])
         print_cpu_stages(b, r, NULL);
     if (b->stages.steps)
@@ -511,8 +560,9 @@ int command_bench(const struct model *model, int argc, char **argv)
     if (status >= 0)
         return status;
     struct error error;
-    if (operands) {
+    if (operands)
         error_set(&error, "unexpected '%.100s': bench takes options only", argv[0]);
+    if (operands || (!all_adapters(&b) && (b.adapter = lora_slot(&program, b.lora, &error)) < -1)) {
         status = program_fail(&program, &error, EXIT_USAGE);
     } else if (check_options(&b, model, &error)) {
         status = program_fail(&program, &error, EXIT_ERROR);

@@ -10,6 +10,7 @@
 #include "interrupt.h"
 #include "line_editor.h"
 #include "program.h"
+#include "program_lora.h"
 #include "sampling_options.h"
 #include "utf8.h"
 
@@ -18,8 +19,8 @@ struct chat_options {
     struct sampler_options sampler;
     struct bias_list bias;
     struct string_list stop;
-    const char *system;
-    int32_t count;
+    const char *system, *lora;
+    int32_t count, adapter;
     bool special, verbose;
 };
 
@@ -48,7 +49,7 @@ static const char help[] = "/reset         forget the conversation (the system m
                            "Ctrl-C ends an answer. A backslash at the end of a line continues it on the next.\n"
                            "A message that begins with / is written with two.\n";
 
-enum { TEXT_OPTIONS = 5 };
+enum { TEXT_OPTIONS = 6 };
 
 static void text_table(struct chat_options *o, struct option table[TEXT_OPTIONS])
 {
@@ -71,6 +72,7 @@ static void text_table(struct chat_options *o, struct option table[TEXT_OPTIONS]
          .target = &o->stop,
          .value = "STRING",
          .help = "end an answer before this text; repeatable"},
+        lora_option(&o->lora),
         {.name = "special",
          .kind = OPTION_FLAG,
          .target = &o->special,
@@ -310,7 +312,8 @@ static int chat_opened(struct chat *chat)
         error_set(&error, "out of memory");
         return program_fail(program, &error, EXIT_ERROR);
     }
-    if (conversation_open(&chat->conversation, program->model, program->engine, program->tokenizer, &error) ||
+    if (conversation_open(&chat->conversation, program->model, program->engine, program->tokenizer,
+                          chat->options->adapter, &error) ||
         (system && conversation_set_system(&chat->conversation, system, strlen(system), &error)))
         return program_fail(program, &error, EXIT_ERROR);
     return converse(chat);
@@ -332,7 +335,8 @@ int command_chat(const struct model *model, int argc, char **argv)
     if (status >= 0)
         return status;
     struct error error;
-    if (check_options(&program, &options, operands, argv, &error))
+    if (check_options(&program, &options, operands, argv, &error) ||
+        (options.adapter = lora_slot(&program, options.lora, &error)) < -1)
         status = program_fail(&program, &error, EXIT_USAGE);
     else if (chat_check(model->chat, NULL, &error)) /* before the weights are read */
         status = program_fail(&program, &error, EXIT_ERROR);

@@ -145,6 +145,31 @@ static void json_variants(struct json_out *out, const struct program *program)
     json_close_array(out);
 }
 
+static void json_adapters(struct json_out *out, const struct program *program)
+{
+    const struct model *model = program->model;
+    struct adapter_info info;
+    json_key(out, "adapters");
+    json_open_array(out);
+    for (int32_t slot = 0; slot < engine_adapter_slots(program->engine); slot++) {
+        if (!engine_adapter_info(program->engine, slot, &info))
+            continue;
+        json_open_object(out);
+        text(out, "name", info.name);
+        integer(out, "slot", slot);
+        flag(out, "built_in", info.built_in);
+        integer(out, "rank", info.rank);
+        integer(out, "sites", info.sites);
+        bytes(out, "bytes", info.bytes);
+        bytes(out, "step_bytes", info.step_bytes);
+        json_close_object(out);
+    }
+    json_close_array(out);
+    integer(out, "adapter_slots", model->adapter_slots);
+    integer(out, "adapter_max_rank", model->adapter_max_rank);
+    integer(out, "adapter_sites", model->site_count);
+}
+
 static void json_generation(struct json_out *out, const struct generation_defaults *defaults)
 {
     json_key(out, "generation");
@@ -200,6 +225,7 @@ static void print_json(const struct program *program, const struct memory *memor
     json_variants(&out, program);
     flag(&out, "tokenizer", program->tokenizer != NULL);
     flag(&out, "chat_template", model->chat_template != NULL);
+    json_adapters(&out, program);
     json_generation(&out, &model->generation);
     json_sections(&out, model);
     json_close_object(&out);
@@ -259,6 +285,22 @@ static void print_defaults(const struct generation_defaults *defaults)
     printf("%s\n", defaults->eos_count ? "" : " no token of its own");
 }
 
+static void print_adapters(const struct program *program)
+{
+    const struct model *model = program->model;
+    struct adapter_info info;
+    char a[32];
+    if (!model->site_count)
+        return;
+    printf("adapters          %d built in, %d slots for others up to rank %d\n", (int)model->adapter_count,
+           (int)model->adapter_slots, (int)model->adapter_max_rank);
+    for (int32_t slot = 0; slot < engine_adapter_slots(program->engine); slot++)
+        if (engine_adapter_info(program->engine, slot, &info))
+            printf("                  %s: rank %d (padded), %d of %d sites, %s%s\n", info.name, (int)info.rank,
+                   (int)info.sites, (int)model->site_count, size_text(info.bytes, a),
+                   info.built_in ? "" : ", read at start");
+}
+
 static void print_sections(const struct model *model)
 {
     printf("\nsections:\n");
@@ -296,6 +338,7 @@ static void print_text(const struct program *program, const struct memory *memor
         print_targets(program);
     printf("tokenizer         %s; chat template: %s\n", program->tokenizer ? "yes" : "none (token ids only)",
            model->chat_template ? "yes" : "none");
+    print_adapters(program);
     print_defaults(&model->generation);
     print_sections(model);
 }

@@ -9,6 +9,7 @@
 #include "interrupt.h"
 #include "json_out.h"
 #include "program.h"
+#include "program_lora.h"
 #include "prompt.h"
 #include "sampling_options.h"
 #include "trace.h"
@@ -22,9 +23,9 @@ struct run_options {
     struct sampler_options sampler;
     struct draft_choice draft;
     struct draft_options drafts;
-    const char *file;
+    const char *file, *lora;
     const char *dump[2];
-    int32_t count, chunk, logprobs;
+    int32_t count, chunk, logprobs, adapter;
     bool ignore_eos, no_special, special, echo, verbose;
 };
 
@@ -37,7 +38,7 @@ static const char notes[] =
     "At temperature 0 the likeliest token is taken and --top-k, --top-p, --min-p and --seed change nothing.\n"
     "Ctrl-C ends the text after the current token (exit status 130); a second one kills.";
 
-enum { INPUT_OPTIONS = 4, LENGTH_OPTIONS = 5, OUTPUT_OPTIONS = 5 };
+enum { INPUT_OPTIONS = 5, LENGTH_OPTIONS = 5, OUTPUT_OPTIONS = 5 };
 
 static void input_table(struct run_options *o, struct option table[INPUT_OPTIONS])
 {
@@ -57,6 +58,7 @@ static void input_table(struct run_options *o, struct option table[INPUT_OPTIONS
          .kind = OPTION_FLAG,
          .target = &o->no_special,
          .help = "do not put the tokenizer's special tokens (usually a beginning-of-text) around the prompt"},
+        lora_option(&o->lora),
         {.name = "chunk",
          .kind = OPTION_INTEGER,
          .target = &o->chunk,
@@ -231,6 +233,11 @@ static void print_json(const struct program *program, const struct run_options *
         json_null(&out);
     json_key(&out, "finish");
     json_text(&out, finish_name(generation->finish));
+    json_key(&out, "lora");
+    if (o->lora)
+        json_text(&out, o->lora);
+    else
+        json_null(&out);
     json_key(&out, "seed");
     json_unsigned(&out, o->sampler.seed);
     json_key(&out, "prefill_steps");
@@ -337,7 +344,7 @@ static int produce(struct run *run, struct error *error)
         .max_tokens = o->count,
         .chunk = o->chunk,
         .sampler = &o->sampler,
-        .adapter = -1,
+        .adapter = o->adapter,
         .alternatives = o->logprobs,
         .tokenizer = program->tokenizer,
         .special = o->special,
@@ -416,7 +423,8 @@ int command_run(const struct model *model, int argc, char **argv)
     struct error error;
     struct run run = {.program = &program, .options = &options};
     if (check_options(&program, &options, operands, argv, &error) ||
-        draft_chosen(&options.draft, model, &options.drafts, &error))
+        draft_chosen(&options.draft, model, &options.drafts, &error) ||
+        (options.adapter = lora_slot(&program, options.lora, &error)) < -1)
         status = program_fail(&program, &error, EXIT_USAGE);
     else if ((status = program_engine(&program, 1, model->max_seq)) == EXIT_OK)
         status = run_opened(&run, operands, argv);

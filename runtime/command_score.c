@@ -11,6 +11,7 @@
 #include "json_out.h"
 #include "json_text.h"
 #include "program.h"
+#include "program_lora.h"
 #include "prompt.h"
 #include "score.h"
 #include "trace.h"
@@ -28,6 +29,7 @@ struct score_command {
     struct id_list ids;
     struct score_options score;
     const char *logits; /* path */
+    const char *lora;
     const char *dump[2];
     bool lines, no_special;
     struct npy_out array;
@@ -36,7 +38,7 @@ struct score_command {
     uint64_t tokens, scored;
 };
 
-enum { OPTIONS = 10 };
+enum { OPTIONS = 11 };
 
 static void make_table(struct score_command *c, struct option table[OPTIONS])
 {
@@ -54,6 +56,7 @@ static void make_table(struct score_command *c, struct option table[OPTIONS])
          .kind = OPTION_FLAG,
          .target = &c->no_special,
          .help = "do not put the tokenizer's special tokens (usually a beginning-of-text) around a text"},
+        lora_option(&c->lora),
         {.name = "context",
          .kind = OPTION_INTEGER,
          .target = &c->score.context,
@@ -329,7 +332,7 @@ int command_score(const struct model *model, int argc, char **argv)
     if (status >= 0)
         return status;
     struct error error;
-    if (check_options(&c, operands, argv, &error)) {
+    if (check_options(&c, operands, argv, &error) || (c.score.adapter = lora_slot(&program, c.lora, &error)) < -1) {
         status = program_fail(&program, &error, EXIT_USAGE);
     } else {
         int32_t longest = c.score.context > 0 && c.score.context < model->max_seq ? c.score.context : model->max_seq;

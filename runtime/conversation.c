@@ -80,9 +80,10 @@ static int find_stops(struct conversation *conversation)
 }
 
 int conversation_open(struct conversation *conversation, const struct model *model, struct engine *engine,
-                      const struct tokenizer *tokenizer, struct error *error)
+                      const struct tokenizer *tokenizer, int32_t adapter, struct error *error)
 {
-    *conversation = (struct conversation){.model = model, .engine = engine, .tokenizer = tokenizer, .sequence = -1};
+    *conversation = (struct conversation){
+        .model = model, .engine = engine, .tokenizer = tokenizer, .adapter = adapter, .sequence = -1};
     if (!tokenizer)
         return error_set(error, "this package has no tokenizer (its checkpoint had none), so it cannot chat: build it "
                                 "from a folder with tokenizer.json");
@@ -90,7 +91,7 @@ int conversation_open(struct conversation *conversation, const struct model *mod
         return -1;
     if (find_stops(conversation))
         return out_of_memory(error);
-    conversation->sequence = sequence_open(engine, -1, error);
+    conversation->sequence = sequence_open(engine, adapter, error);
     return conversation->sequence < 0 ? -1 : 0;
 }
 
@@ -233,7 +234,7 @@ int conversation_answer(struct conversation *conversation, const struct generate
     sampler.stop = conversation->stop.id;
     sampler.stop_count = (int)conversation->stop.count;
     own.sampler = &sampler;
-    own.adapter = -1;
+    own.adapter = conversation->adapter;
     own.tokenizer = conversation->tokenizer;
     own.continues = true;
     own.sequence = conversation->sequence;

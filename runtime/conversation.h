@@ -20,6 +20,7 @@ struct conversation {
     const struct tokenizer *tokenizer;
     struct message *messages; /* [count] */
     size_t count, capacity;
+    int32_t adapter;          /* that it is held with; -1: none */
     int sequence;             /* -1: none yet */
     struct token_list stored; /* what the sequence holds */
     struct token_list stop;   /* ids that end an answer */
@@ -28,10 +29,10 @@ struct conversation {
 };
 
 /* The ids that end an answer: the model's own, its eos_token, and the special token that the chat template puts after an
-   answer. -1 and a message when the package lacks a tokenizer or a template, or memory is out; conversation_close is right
+   answer. adapter: its slot, -1 for none. -1 and a message when the package lacks a tokenizer or a template, or memory is out; conversation_close is right
    in both cases. */
 int conversation_open(struct conversation *conversation, const struct model *model, struct engine *engine,
-                      const struct tokenizer *tokenizer, struct error *error);
+                      const struct tokenizer *tokenizer, int32_t adapter, struct error *error);
 void conversation_close(struct conversation *conversation);
 
 /* Appends a message. */

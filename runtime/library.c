@@ -56,7 +56,17 @@ static int open_model(struct lathe_model *model, const struct lathe_options *giv
                              given->bytes);
         memcpy(&options, given, given->bytes < sizeof options ? given->bytes : sizeof options);
     }
+    if (options.adapter_count < 0 || (options.adapter_count && !options.adapters))
+        return error_set(&model->error, "lathe_open: options.adapter_count is %d, expected that of options.adapters",
+                         (int)options.adapter_count);
+    struct adapter_folder *folders = calloc((size_t)options.adapter_count + 1, sizeof *folders);
+    if (!folders)
+        return error_set(&model->error, "out of memory");
+    for (int32_t i = 0; i < options.adapter_count; i++)
+        folders[i] = (struct adapter_folder){options.adapters[i].name, options.adapters[i].folder};
     struct engine_options engine_options = {
+        .adapters = folders,
+        .adapter_count = options.adapter_count,
         .weights = options.weights,
         .cpu = options.cpu,
         .threads = options.threads,
@@ -66,6 +76,7 @@ static int open_model(struct lathe_model *model, const struct lathe_options *giv
         .exact = options.exact,
     };
     model->engine = engine_open(&package_model, &engine_options, &model->error);
+    free(folders);
     if (!model->engine)
         return -1;
     uint64_t bytes;
@@ -158,6 +169,18 @@ long lathe_detokenize(lathe_model *model, const int32_t *ids, size_t count, bool
 int lathe_sequence_open(lathe_model *model)
 {
     return sequence_open(model->engine, -1, &model->error);
+}
+
+int lathe_sequence_open_adapter(lathe_model *model, const char *adapter)
+{
+    int slot = engine_adapter(model->engine, adapter, &model->error);
+    return slot < 0 ? -1 : sequence_open(model->engine, slot, &model->error);
+}
+
+const char *lathe_adapter_name(const lathe_model *model, int32_t number)
+{
+    struct adapter_info info;
+    return engine_adapter_info(model->engine, number, &info) ? info.name : NULL;
 }
 
 void lathe_sequence_close(lathe_model *model, int sequence)

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "program_lora.h"
+
 void program_init(struct program *program, const struct model *model, const char *usage, const char *about,
                   const char *notes)
 {
@@ -61,6 +63,7 @@ static int common_table(struct program *program)
          .target = &common->weights,
          .value = "FILE",
          .help = "file that holds the weights, if they are neither in the executable nor in weights.bin beside it"},
+        lora_dir_option(&common->lora_dirs),
         {.name = "exact",
          .kind = OPTION_FLAG,
          .target = &common->exact,
@@ -109,23 +112,32 @@ static int check_device(const struct program *program, struct error *error)
     return 0;
 }
 
+/* NAME=DIR of each --lora-dir. */
+static int read_lora_dirs(struct program *program, struct error *error)
+{
+    program->lora_folders = lora_folders(&program->common.lora_dirs, &program->lora_folder_count, error);
+    return program->lora_folder_count && !program->lora_folders ? -1 : 0;
+}
+
 int program_parse(struct program *program, struct option_group *groups, int group_count, int argc, char **argv,
                   int *operands)
 {
     /* groups has room for one more: the common options come last. */
     groups[group_count++] = (struct option_group){"Common options", program->table, common_table(program)};
     struct error error;
-    if (options_parse(groups, group_count, argc, argv, operands, &error)) {
+    if (options_parse(groups, group_count, argc, argv, operands, &error) || read_lora_dirs(program, &error)) {
         options_free(groups, group_count);
         return program_fail(program, &error, EXIT_USAGE);
     }
     if (program->common.help) {
         print_help(program, groups, group_count);
         options_free(groups, group_count);
+        program_close(program);
         return program_finish(program, EXIT_OK);
     }
     if (check_device(program, &error)) {
         options_free(groups, group_count);
+        program_close(program);
         return program_fail(program, &error, device_known(program->common.device) ? EXIT_ERROR : EXIT_USAGE);
     }
     return -1;
@@ -166,6 +178,8 @@ int program_engine(struct program *program, int32_t sequences, int32_t positions
         .kv_wanted = state_bytes(program->model, sequences, positions),
         .skip_verify = common->no_verify,
         .exact = common->exact,
+        .adapters = program->lora_folders,
+        .adapter_count = program->lora_folder_count,
         .notice = notice,
         .progress = progress_report,
         .progress_context = &program->progress,
@@ -206,6 +220,10 @@ void program_close(struct program *program)
         tokenizer_close(program->tokenizer);
     engine_close(program->engine);
     package_close(&program->package);
+    free(program->lora_folders);
+    free(program->common.lora_dirs.item);
+    program->lora_folders = NULL;
+    program->common.lora_dirs = (struct string_list){0};
     program->tokenizer = NULL;
     program->engine = NULL;
 }

@@ -20,6 +20,7 @@ struct common_options {
     const char *device, *cpu, *weights;
     int32_t threads;
     uint64_t kv_memory;
+    struct string_list lora_dirs;
     bool no_verify, exact, json, help;
 };
 
@@ -27,12 +28,14 @@ struct program {
     const struct model *model;
     struct common_options common;
     struct progress progress;
-    struct engine *engine;       /* program_engine */
-    struct tokenizer *tokenizer; /* program_tokenizer; NULL: the package has none */
-    struct package package;      /* mapped for the tokenizer alone, when there is no engine */
-    struct option table[9];      /* of the common options */
-    const char *usage, *about;   /* for the help: what follows the program's name, and what the command does */
-    const char *notes;           /* after the options; may be NULL */
+    struct engine *engine;               /* program_engine */
+    struct tokenizer *tokenizer;         /* program_tokenizer; NULL: the package has none */
+    struct package package;              /* mapped for the tokenizer alone, when there is no engine */
+    struct option table[10];             /* of the common options */
+    struct adapter_folder *lora_folders; /* [lora_folder_count] of --lora-dir */
+    int lora_folder_count;
+    const char *usage, *about; /* for the help: what follows the program's name, and what the command does */
+    const char *notes;         /* after the options; may be NULL */
 };
 
 void program_init(struct program *program, const struct model *model, const char *usage, const char *about,

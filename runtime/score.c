@@ -57,10 +57,20 @@ static void close_sequences(struct scorer *scorer)
     }
 }
 
+/* Neighbours have the adapters that there are, and none, in turn. */
+static int32_t adapter_of(const struct scorer *scorer, int32_t copy)
+{
+    struct adapter_info info;
+    if (copy == 0 || !scorer->options->neighbours)
+        return scorer->options->adapter;
+    int32_t slot = copy % (engine_adapter_slots(scorer->engine) + 1) - 1;
+    return engine_adapter_info(scorer->engine, slot, &info) ? slot : -1;
+}
+
 static int open_sequences(struct scorer *scorer, struct error *error)
 {
     for (int32_t i = 0; i < scorer->options->batch; i++)
-        if ((scorer->sequences[i] = sequence_open(scorer->engine, -1, error)) < 0)
+        if ((scorer->sequences[i] = sequence_open(scorer->engine, adapter_of(scorer, i), error)) < 0)
             return -1;
     return 0;
 }

@@ -14,6 +14,7 @@ struct score_options {
     int32_t chunk;          /* positions of the sequence in a step; 0: as many as fit */
     int32_t batch;          /* copies scored beside each other, interleaved row by row; the first is reported */
     bool neighbours;        /* the others are different sequences, of random tokens */
+    int32_t adapter;        /* its slot; -1: none. The others, if different, take all adapters in turn */
     int32_t context;        /* longest window; 0: max_seq */
     int32_t stride;         /* from one window's start to the next one's; 0: context (no overlap) */
     struct npy_out *logits; /* receives every row of logits that was computed; NULL: none */

@@ -279,7 +279,7 @@ static const struct {
     {{"run", "--ids", "1", "--kv-memory", "1"}, 1, ""},
     {{"run", "--ids", "1", "--dump", "nothing", "/tmp/x"}, 1, "layer.*.key"},
     {{"run", "--ids", "1", "--dump", "logits", "/proc/none/x"}, 1, "/proc/none/x"},
-    {{"run", "--lora", "x", "y"}, 2, "unknown option --lora"},
+    {{"run", "--lora", "x", "y"}, 2, "built without adapters"},
     {{"score"}, 2, "expected one of FILE"},
     {{"score", "a", "b"}, 2, "unexpected 'b'"},
     {{"score", "/nonexistent"}, 1, "/nonexistent: No such file"},
