@@ -51,6 +51,11 @@ uint64_t roll_number(struct dice *dice)
     }
 }
 
+size_t mutate_bytes(uint8_t *data, size_t size, size_t most)
+{
+    return most ? LLVMFuzzerMutate(data, size, most) : 0;
+}
+
 /* ---- JSON ---- */
 
 /* The `*left`-th value below `item`, itself included, counted down. */
@@ -89,7 +94,7 @@ static char *mutate_text(const char *text, struct dice *dice)
         return NULL;
     if (length)
         memcpy(copy, text, length);
-    length = LLVMFuzzerMutate((uint8_t *)copy, length, most);
+    length = mutate_bytes((uint8_t *)copy, length, most);
     copy[length] = '\0';
     return copy;
 }
@@ -238,7 +243,7 @@ size_t mutate_json(uint8_t *data, size_t size, size_t most, struct dice *dice)
 {
     cJSON *root = roll(dice, 8) ? cJSON_ParseWithLength((const char *)data, size) : NULL;
     if (!root)
-        return LLVMFuzzerMutate(data, size, most);
+        return mutate_bytes(data, size, most);
     for (uint32_t changes = 1 + roll(dice, 3); changes > 0; changes--)
         change(root, dice);
     char *text = cJSON_PrintUnformatted(root);
@@ -248,7 +253,7 @@ size_t mutate_json(uint8_t *data, size_t size, size_t most, struct dice *dice)
     if (fits)
         memcpy(data, text, length);
     cJSON_free(text);
-    return fits ? length : LLVMFuzzerMutate(data, size, most);
+    return fits ? length : mutate_bytes(data, size, most);
 }
 
 size_t mutate_part(uint8_t *data, size_t size, size_t most, struct dice *dice,
@@ -262,7 +267,7 @@ size_t mutate_part(uint8_t *data, size_t size, size_t most, struct dice *dice,
     uint8_t *end = first < size ? memchr(data + first, '\0', size - first) : NULL;
     size_t length = end ? (size_t)(end - data) - first : size - first, behind = size - first - length;
     if (roll(dice, 16) == 0)
-        return LLVMFuzzerMutate(data, size, most);
+        return mutate_bytes(data, size, most);
 
     size_t room = most - behind - first;
     uint8_t *part = malloc(room ? room : 1);

@@ -6,7 +6,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* libFuzzer's own: any change of bytes, dictionary included. */
+/* libFuzzer's own: any change of bytes, dictionary included. Where it finds none to make it writes one byte, without room for
+   it as well: mutators call mutate_bytes. */
 size_t LLVMFuzzerMutate(uint8_t *data, size_t size, size_t most);
 /* What libFuzzer calls instead of it where a target has one. */
 size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t most, unsigned seed);
@@ -19,6 +20,9 @@ struct dice {
 uint32_t roll(struct dice *dice, uint32_t sides);
 /* A number of the kind that sizes and offsets go wrong at. */
 uint64_t roll_number(struct dice *dice);
+
+/* Any change of bytes. */
+size_t mutate_bytes(uint8_t *data, size_t size, size_t most);
 
 /* A JSON text: one value changed, moved, doubled or removed, or any bytes. Text that is not JSON: any bytes. */
 size_t mutate_json(uint8_t *data, size_t size, size_t most, struct dice *dice);

@@ -98,7 +98,7 @@ static void change_string(struct record *record, size_t offset)
     if (!text)
         return;
     memcpy(text, record->data + offset + 8, (size_t)length);
-    uint64_t changed = LLVMFuzzerMutate(text, (size_t)length, (size_t)length + GROWTH);
+    uint64_t changed = mutate_bytes(text, (size_t)length, (size_t)length + GROWTH);
     memmove(record->data + offset + 8 + changed, record->data + offset + 8 + length, behind);
     memcpy(record->data + offset + 8, text, (size_t)changed);
     memcpy(record->data + offset, &changed, 8);
@@ -118,7 +118,7 @@ static void change_number(uint8_t *at, size_t bytes, struct dice *dice)
         number += roll(dice, 5) - 2;
         break;
     default:
-        LLVMFuzzerMutate((uint8_t *)&number, bytes, bytes);
+        mutate_bytes((uint8_t *)&number, bytes, bytes);
     }
     memcpy(at, &number, bytes);
 }
@@ -248,5 +248,5 @@ size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t most, unsigned
     free(copy);
     free(out);
     free(grown);
-    return written ? written : LLVMFuzzerMutate(data, size, most);
+    return written ? written : mutate_bytes(data, size, most);
 }

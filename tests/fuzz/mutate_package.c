@@ -53,7 +53,7 @@ size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t most, unsigned
     struct dice dice = {seed};
     struct package_trailer trailer;
     if (roll(&dice, 3) == 0)
-        size = LLVMFuzzerMutate(data, size, most);
+        size = mutate_bytes(data, size, most);
     if (size < sizeof trailer)
         return size;
     memcpy(&trailer, data + size - sizeof trailer, sizeof trailer);

@@ -31,7 +31,7 @@ size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t most, unsigned
     if (size >= LENGTH_BYTES)
         memcpy(&length, data, LENGTH_BYTES);
     if (size < LENGTH_BYTES || length > size - LENGTH_BYTES || roll(&dice, 8) == 0)
-        return LLVMFuzzerMutate(data, size, most);
+        return mutate_bytes(data, size, most);
 
     /* The header at its place, the data dropped and made again: its bytes mean little. */
     size_t header = mutate_json(data + LENGTH_BYTES, (size_t)length, most - LENGTH_BYTES, &dice);
