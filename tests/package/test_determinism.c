@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "compare.h"
@@ -88,6 +89,33 @@ START_TEST(build_in_two_folders)
 }
 END_TEST
 
+/* lathe build with a compiler of this script's making, which does not optimise; the executable's bytes, to be freed. */
+static char *built_with(const char *name, const char *script, size_t *length)
+{
+    const char *path = temporary_path("%s-cc", name), *output = temporary_path("%s/package", name);
+    struct process_result result;
+    file_write(path, script, strlen(script));
+    ck_assert_int_eq(chmod(path, 0755), 0);
+    process_ok(&result, "mkdir", temporary_path("%s", name), NULL);
+    process_free(&result);
+    make("build", fixture_folder("llama-text"), output, NULL, text("CC=%s", path));
+    return file_read(executable(output), length);
+}
+
+/* What a compiler keeps of the headers changes nothing; one that keeps nothing does as well. */
+START_TEST(with_and_without_kept_headers)
+{
+    size_t lengths[2];
+    char *with = built_with("keeps", "#!/bin/sh\nexec cc \"$@\" -O0\n", &lengths[0]);
+    char *without = built_with(
+        "forgets", "#!/bin/sh\ncase \"$*\" in *' c-header '*) exit 1;; esac\nexec cc \"$@\" -O0\n", &lengths[1]);
+    ck_assert_uint_eq(lengths[0], lengths[1]);
+    ck_assert_int_eq(memcmp(with, without, lengths[0]), 0);
+    free(with);
+    free(without);
+}
+END_TEST
+
 int main(void)
 {
     temporary_folder();
@@ -96,6 +124,7 @@ int main(void)
     tcase_set_timeout(same, 300);
     tcase_add_loop_test(same, generate_in_two_folders, 0, 3);
     tcase_add_test(same, build_in_two_folders);
+    tcase_add_test(same, with_and_without_kept_headers);
     suite_add_tcase(suite, same);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);

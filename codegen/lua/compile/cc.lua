@@ -28,8 +28,8 @@ function cc.version(work)
    return { command = table.concat(compiler(), " "), version = text:match("[^\n]+") }
 end
 
--- What is to be compiled: { source, object, flags }. Kernels are compiled once for each instruction set, the others with
--- `defines`.
+-- What is to be compiled: { source, object, flags, variant }. Kernels are compiled once for each instruction set, the
+-- others with `defines`.
 local function objects_of(sources, variants, defines)
    local list = {}
    for _, source in ipairs(sources) do
@@ -39,7 +39,8 @@ local function objects_of(sources, variants, defines)
          if source.variants then
             for _, variant in ipairs(variants) do
                list[#list + 1] = { source = stem .. ".c", object = object .. "." .. variant.name .. ".o",
-                                   flags = { "-DVARIANT=" .. variant.name, table.unpack(variant.flags) } }
+                                   flags = { "-DVARIANT=" .. variant.name, table.unpack(variant.flags) },
+                                   variant = variant.name }
             end
          else
             local flags = { "-DVARIANT=common", table.unpack(defines) }
@@ -50,16 +51,39 @@ local function objects_of(sources, variants, defines)
    return list
 end
 
-local function arguments_of(job, objects)
+local function arguments_with(flags, words)
    local arguments = compiler()
-   for _, flag in ipairs(common_flags) do arguments[#arguments + 1] = flag end
-   for _, flag in ipairs(job.flags) do arguments[#arguments + 1] = flag end
-   for _, word in ipairs { "-c", job.source, "-o", objects .. "/" .. job.object } do arguments[#arguments + 1] = word end
+   for _, list in ipairs { common_flags, flags, words } do
+      for _, word in ipairs(list) do arguments[#arguments + 1] = word end
+   end
    return arguments
 end
 
 local function ended(job, status, text)
    if status ~= 0 then fail("src/%s: does not compile: %s", job.source, jobs.first_complaint(text)) end
+end
+
+-- What an instruction set's kernels all begin with, prelude.h and the compiler's own header of intrinsics, is half of what
+-- compiling a small kernel takes: it is read once for each set, and what the compiler keeps of it lies beside the objects.
+-- Returns the header that stands for it for each variant's name. A compiler that keeps nothing, or cannot, reads the text.
+local function precompile(variants, package, work, progress)
+   local headers, list = {}, {}
+   for _, variant in ipairs(variants) do
+      if #variant.flags > 0 then
+         local header = string.format("%s/begin.%s.h", work, variant.name)
+         local writer = host.writer(header)
+         writer:write('#include "prelude.h"\n')
+         writer:close()
+         headers[variant.name] = header
+         list[#list + 1] = {
+            arguments = arguments_with({ "-DVARIANT=" .. variant.name, table.unpack(variant.flags) },
+                                       { "-x", "c-header", header, "-o", header .. ".gch" }),
+            directory = package .. "/src", log = header .. ".log", ended = function() end, -- complaints come again below
+         }
+      end
+   end
+   jobs.run(list, "reading headers", progress)
+   return headers
 end
 
 local function link(arguments, package, work, what)
@@ -79,9 +103,11 @@ end
 -- `lib<name>.so` in the package. sources: as emit returns them. work: a folder for objects. images: an assembly file that
 -- embeds GPU kernels (compile/cuda.lua), or nil.
 function cc.build(package, sources, variants, work, name, defines, images, progress)
-   local list = objects_of(sources, variants, defines)
+   local list, headers = objects_of(sources, variants, defines), precompile(variants, package, work, progress)
    for _, job in ipairs(list) do
-      job.arguments, job.directory = arguments_of(job, work), package .. "/src"
+      local words, header = { "-c", job.source, "-o", work .. "/" .. job.object }, headers[job.variant]
+      if header then table.move({ "-include", header }, 1, 2, #words + 1, words) end
+      job.arguments, job.directory = arguments_with(job.flags, words), package .. "/src"
       job.log, job.ended = work .. "/" .. job.object .. ".log", ended
    end
    jobs.run(list, "compiling", progress)
