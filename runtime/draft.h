@@ -35,8 +35,8 @@ struct draft_model {
     const char *name; /* its folder's */
     int32_t vocab;    /* ids that it knows: its logits */
     int32_t
-        tensor; /* index into model.tensors of a section [vocab] of int32: the target's id of each draft id, ascending;
-                         -1: they are the same ids */
+        tensor; /* index into model.tensors of a section [vocab] of int32: the target's ids of its own, all different; -1:
+                       they are the same ids */
     int32_t hidden, heads, kv_heads, head_dim, intermediate;
     int32_t places; /* of the draft's own features */
     int32_t state;  /* index into model.states of its keys and values */

@@ -4,6 +4,7 @@ local fail = require "fail"
 local host = require "host"
 local chat = require "chat.package"
 local describe = require "describe.describe"
+local draft = require "draft"
 local emit = require "emit.emit"
 local escape = require "emit.escape"
 local gguf_parts = require "read.gguf_parts"
@@ -94,11 +95,12 @@ local function tokenizer_of(checkpoint)
    return (compile(checkpoint.tokenizer, checkpoint.tokenizer_config or {}, checkpoint.tokenizer_file))
 end
 
--- plan(recipe, name) -> plan, checkpoint, tokenizer blob. The checkpoint gets the fields adapters (read/peft.lua, built_in),
+-- plan(recipe, name) -> plan, checkpoint, { the contents of sections of bytes, by name }. The checkpoint gets the fields adapters (read/peft.lua, built_in),
 -- merged (the adapter in its weights, or nil) and base (the tensors under the adapters).
 function pipeline.plan(recipe, name)
    local checkpoint = read_checkpoint(recipe.model, { no_weights = recipe.random_weights ~= nil })
    local description = describe(checkpoint, recipe)
+   if recipe.eagle then draft.add(description, checkpoint, recipe) end
    local tokenizer = tokenizer_of(checkpoint)
    local merged = merge(description, checkpoint, recipe)
    local sites = adapters.sites(description)
@@ -109,7 +111,7 @@ function pipeline.plan(recipe, name)
    plan.generation = generation_of(checkpoint, description.vocab)
    plan.chat = { templates = chat.of(checkpoint, recipe), tokens = chat.tokens(checkpoint) }
    plan.command = recipe_module.command(recipe, "generate")
-   return plan, checkpoint, tokenizer
+   return plan, checkpoint, { tokenizer = tokenizer, ["draft.target_ids"] = recipe.eagle and draft.ids_blob(description) }
 end
 
 -- inputs(checkpoint) -> { { name, bytes, hash } } for the manifest, adapters included

@@ -39,6 +39,18 @@ recipe.schema = {
      doc = "the largest rank that those may have (default: 64)" },
    { name = "thin", option = "--thin", kind = "flag", default = false,
      doc = "leave the weights in weights.bin instead of inside the executable" },
+   { name = "eagle", option = "--eagle", kind = "path", argument = "DIR",
+     doc = "a draft head (EAGLE-1, 2 or 3) to compile in: speculation" },
+   { name = "eagle_depth", option = "--eagle-depth", kind = "number", argument = "N", min = 1, max = 16, default = 5,
+     doc = "tokens that it drafts in a row: levels of its tree" },
+   { name = "eagle_top_k", option = "--eagle-top-k", kind = "number", argument = "N", min = 1, max = 32, default = 4,
+     doc = "children of a node, and nodes of a level that get some; 1: chains" },
+   { name = "eagle_tokens", option = "--eagle-tokens", kind = "number", argument = "N", min = 2, max = 256, default = 16,
+     doc = "rows that the model checks at once: the best of the tree, and its root" },
+   { name = "eagle_taps", option = "--eagle-taps", kind = "text", argument = "N,N,N",
+     doc = "layers whose incoming residual stream an EAGLE-3 head takes (default: what its config says)" },
+   { name = "eagle_gap", option = "--eagle-gap", kind = "number", argument = "0|1", min = 0, max = 1, default = 0,
+     doc = "positions left out between text and draft; 1 for heads that were trained so" },
    { name = "chat_template", option = "--chat-template", kind = "path", argument = "FILE",
      doc = "a Jinja template instead of the checkpoint's; none: no chat template" },
    { name = "models", option = "--models", kind = "path", argument = "DIR",
@@ -100,10 +112,35 @@ local function check_value(where, field, value)
    end
 end
 
+-- `eagle = { path = DIR, depth = 5, ... }` is `eagle = DIR, eagle_depth = 5, ...`.
+local function flatten_eagle(values, where)
+   local given = values.eagle
+   if type(given) ~= "table" then return end
+   local names = {}
+   for name in pairs(given) do names[#names + 1] = tostring(name) end
+   table.sort(names)
+   values.eagle = given.path
+   if given.path == nil then fail("%s: eagle.path: expected the folder of a draft head, found nothing", where) end
+   for _, name in ipairs(names) do
+      if name ~= "path" then
+         local value = given[name]
+         if not by_name["eagle_" .. name] then
+            fail("%s: eagle.%s: this recipe field is not known; docs/recipe.md lists them", where, name)
+         end
+         if name == "taps" and type(value) == "table" then
+            for i, layer in ipairs(value) do value[i] = tostring(layer) end
+            value = table.concat(value, ",")
+         end
+         if values["eagle_" .. name] == nil then values["eagle_" .. name] = value end
+      end
+   end
+end
+
 -- complete(values, where) -> the recipe: checked, with its defaults. where: for messages.
 function recipe.complete(values, where)
    local result = {}
    local names = {}
+   flatten_eagle(values, where)
    for name in pairs(values) do names[#names + 1] = tostring(name) end
    table.sort(names)
    for _, name in ipairs(names) do
@@ -121,6 +158,16 @@ function recipe.complete(values, where)
       fail("%s: merge_lora: expected one of the adapters of --lora, found %s; or give --merge-lora NAME=DIR", where,
            result.merge_lora)
    end
+   if not result.eagle then
+      for _, field in ipairs(recipe.schema) do
+         if field.name:find("^eagle_") then
+            if values[field.name] ~= nil then
+               fail("%s: %s: expected a draft head too (--eagle DIR), found none", where, field.option)
+            end
+            result[field.name] = nil
+         end
+      end
+   end
    return result
 end
 
@@ -137,6 +184,7 @@ function recipe.load(path)
    local function from_folder(value)
       return type(value) == "string" and value:sub(1, 1) ~= "/" and folder .. value or value
    end
+   flatten_eagle(values, path)
    for name, value in pairs(values) do
       local field = by_name[name]
       local none = name == "chat_template" and value == "none"

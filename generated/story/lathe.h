@@ -29,6 +29,11 @@ extern "C" {
 
 typedef struct lathe_model lathe_model;
 
+/* A LoRA adapter and the folder that peft saved it in. */
+struct lathe_adapter {
+    const char *name, *folder;
+};
+
 struct lathe_options {
     size_t bytes;        /* sizeof(struct lathe_options): tells newer libraries which fields there are */
     const char *weights; /* the file with the weights: weights.bin or the fat executable. NULL: the executable NAME or
@@ -39,6 +44,9 @@ struct lathe_options {
     uint64_t kv_memory;  /* bytes for the state of sequences; 0: enough for one of full length */
     const char *device;  /* "cpu" or "cuda"; NULL: the GPU if the package was built for one. There is no falling back */
     bool exact;          /* on a GPU: the same bits however a prompt is cut; long prompts are slower */
+    const struct lathe_adapter
+        *adapters;         /* [adapter_count] LoRA adapters to read into the slots that the package has for */
+    int32_t adapter_count; /* them, beside those that were built in */
 };
 
 /* Opens the model. options: NULL for all defaults. On failure NULL, and the reason in message [message_bytes], which
@@ -81,6 +89,10 @@ LATHE_API long lathe_detokenize(lathe_model *model, const int32_t *ids, size_t c
 
 /* A new, empty sequence: a small number, used again after it is closed; -1 on error. */
 LATHE_API int lathe_sequence_open(lathe_model *model);
+/* The same with a LoRA adapter, by its name. */
+LATHE_API int lathe_sequence_open_adapter(lathe_model *model, const char *adapter);
+/* The names of the adapters that there are, in order: number 0, 1, ...; NULL behind the last one. */
+LATHE_API const char *lathe_adapter_name(const lathe_model *model, int32_t number);
 /* With tokens in the step being assembled, the sequence ends when that step has run or is discarded. */
 LATHE_API void lathe_sequence_close(lathe_model *model, int sequence);
 /* Tokens that the sequence has been run on; -1 when there is no such sequence. */

@@ -1,4 +1,4 @@
-/* The end of a step: the last norm, and the logits of the rows that asked for them.
+/* The end of a step: $norm and "the last norm, and " or ""$the logits of the rows that asked for them.
  */
 //% if sites then
 #include "adapters.h"
@@ -6,12 +6,18 @@
 #include "product.h"
 #include "shapes.h"
 
-void head(const struct step *step, int thread)
+void $name$(const struct step *step, int thread)
 {
     struct scratch *own = scratch(step, thread);
+//% if norm then
     const float *gain = vector(step, FINAL_NORM_OFFSET);
+//% end
     const element *weight = matrix(step, HEAD_OFFSET);
+//% if norm then
     struct normed in = normalise_rows(step, thread, step->output_row, step->outputs, gain, $epsilon$);
+//% else
+    struct normed in = round_rows(step, thread, step->output_row, step->outputs);
+//% end
 //% if sites then
     struct adapted adapted = {
         .sites = {$sites$},

@@ -27,6 +27,13 @@ void step_model(const struct step *step, int thread)
     }
 
 //% end
+//% if has_feature then
+    feature(step, thread);
+    stage_end(step, thread, STAGE_FEATURE);
+//% end
+//% if has_draft then
+    show(step, thread, "taps", -1, $element_dtype$, a->taps, rows, TAPS);
+//% end
     if (step->outputs > 0) {
         head(step, thread);
         stage_end(step, thread, STAGE_HEAD);

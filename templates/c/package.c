@@ -81,6 +81,9 @@ static const struct adapter ADAPTERS[] = {
 static const struct state_group STATES[] = {
     {"attention", STATE_PAGED, PAGE_ELEMENTS * sizeof(element), PAGE_ELEMENTS / PAGE * sizeof(element), $state_window$,
      HEAD_DIM * sizeof(element)},
+//% if draft then
+    {"draft", STATE_PAGED, $draft.state.page_bytes$, $draft.state.bytes_per_token$, 0, 0},
+//% end
 };
 
 // clang-format off
@@ -144,6 +147,9 @@ extern const struct model package_model;
 //% if cuda then
 extern const struct cuda_model package_cuda;
 //% end
+//% if draft then
+extern const struct draft_model package_draft;
+//% end
 
 const struct model package_model = {
     .name = PACKAGE_NAME,
@@ -200,6 +206,9 @@ const struct model package_model = {
     .adapter_slots = $adapter_slots$,
     .adapter_max_rank = $adapter_max_rank$,
     .adapter_rank = $adapter_rank$,
+//% end
+//% if draft then
+    .draft = &package_draft,
 //% end
     .generation =
         {

@@ -204,5 +204,26 @@ INLINE struct normed normalise_rows(const struct step *step, int thread, const i
         barrier_wait(step->barrier);
     return (struct normed){input, scale};
 }
+//% if without_norm then
+
+/* The same without a norm: the rows as they are, rounded. */
+INLINE struct normed round_rows(const struct step *step, int thread, const int32_t *which, int rows)
+{
+    struct activations *a = activations(step);
+    struct scratch *own = scratch(step, thread);
+    bool alone = rows <= FEW_ROWS;
+    struct span mine = alone ? (struct span){0, rows} : share(rows, thread, step->threads);
+    element(*input)[HIDDEN] = alone ? own->input : a->normed;
+    float *scale = alone ? own->scale : a->scale;
+    for (int r = mine.begin; r < mine.end; r++) {
+        scale[r] = 1.0f;
+        for (int i = 0; i < HIDDEN; i++)
+            input[r][i] = to_element(a->residual[which[r]][i]);
+    }
+    if (!alone)
+        barrier_wait(step->barrier);
+    return (struct normed){input, scale};
+}
+//% end
 
 #endif

@@ -45,5 +45,17 @@ void $name$($parameters$)
 //% else
                 a->residual[unit.first + r][start + i] += sums[r][i];
 //% end
+//% if leaves == "tap" then
+        /* What the draft head takes of this layer. */
+        for (int r = 0; r < unit.rows; r++)
+            for (int i = 0; i < outputs; i++)
+                a->taps[unit.first + r][tap * HIDDEN + start + i] = to_element(a->residual[unit.first + r][start + i]);
+//% elseif leaves == "feature" then
+        for (int r = 0; r < unit.rows; r++) {
+            int place = step->feature_place[unit.first + r];
+            if (place >= 0)
+                memcpy(&a->feature[place][start], &a->residual[unit.first + r][start], (size_t)outputs * sizeof(float));
+        }
+//% end
     }
 }

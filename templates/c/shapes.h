@@ -1,4 +1,4 @@
-/* The model in numbers: its dimensions, the buffers of one step, where each layer's weights lie, and the stages.
+/* $subject$ in numbers: its dimensions, the buffers of one step, where each layer's weights lie, and the stages.
  */
 #ifndef SHAPES_H
 #define SHAPES_H
@@ -56,14 +56,22 @@ enum {
 //% for _, stage in ipairs(stages) do
 #define $stage.name$(...) OF_VARIANT($stage.name$)(__VA_ARGS__)
 //% end
+//% if is_draft then
+#define step_draft(...) OF_VARIANT(step_draft)(__VA_ARGS__)
+//% else
 #define step_model(...) OF_VARIANT(step_model)(__VA_ARGS__)
 #define measure_peak(...) OF_VARIANT(measure_peak)(__VA_ARGS__)
+//% end
 
 //% for _, stage in ipairs(stages) do
 void $stage.name$($stage.parameters$);
 //% end
+//% if is_draft then
+void step_draft(const struct step *step, int thread);
+//% else
 void step_model(const struct step *step, int thread);
 double measure_peak(int rounds);
+//% end
 
 INLINE struct activations *activations(const struct step *step)
 {
@@ -92,7 +100,7 @@ INLINE const float *vector(const struct step *step, uint64_t offset)
  * Returns the key of a slot (page * PAGE + place in the page); its value lies VALUE_OFFSET elements behind it. */
 INLINE element *state_slot(const struct step *step, int slot, int layer, int head)
 {
-    element *pages = (element *)(void *)step->state[0];
+    element *pages = (element *)(void *)step->state[$state_group$];
     return pages + (size_t)(slot / PAGE) * PAGE_ELEMENTS + ((size_t)layer * KV_HEADS + (size_t)head) * HEAD_ELEMENTS +
            (size_t)(slot % PAGE) * HEAD_DIM;
 }

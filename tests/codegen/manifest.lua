@@ -108,7 +108,7 @@ local function payload_file(name, bytes)
    local path = check.folder .. "/" .. name
    local plan = { payload = { bytes = #bytes, sections = { { name = "tokenizer", dtype = "bytes", offset = 0, bytes = #bytes } } },
                   layout = ("0123456789abcdef"):rep(2) }
-   payload.write(path, "new", plan, {}, bytes, function() end)
+   payload.write(path, "new", plan, {}, { tokenizer = bytes }, function() end)
    return path
 end
 

@@ -45,7 +45,7 @@ local function build_model(recipe, nvrtc, quiet)
    local written
    staging.into(place, function(folder, work)
       local compiler = cc.version(work)
-      local plan, checkpoint, tokenizer = pipeline.plan(recipe, name)
+      local plan, checkpoint, blobs = pipeline.plan(recipe, name)
       local tool = plan.cuda and cuda_tools.open(recipe.compiler, nvrtc, work)
       local files = pipeline.sources(plan, recipe)
       staging.write_files(folder, files)
@@ -55,7 +55,7 @@ local function build_model(recipe, nvrtc, quiet)
       end
       cc.build(folder, files, plan.variants, work, name, defines_of(tool), assembly, progress)
       local path, mode = payload_place(folder, name, recipe.thin)
-      payload.write(path, mode, plan, checkpoint, tokenizer, progress)
+      payload.write(path, mode, plan, checkpoint, blobs, progress)
       host.make_executable(folder .. "/" .. name)
       local values = manifest.make(plan, recipe, pipeline.inputs(checkpoint), files)
       values.compiler = { command = compiler.command, version = compiler.version, flags = cc.flags() }

@@ -29,13 +29,13 @@ local function tensor_lines(plan)
    return lines
 end
 
--- What the stages of a CPU's step cost, in all their layers together.
+-- What the stages of a CPU's step cost, in all their layers together. plan: the model's or its draft head's.
 local function stage_lines(plan)
    local lines = {}
    for i, kernel in ipairs(plan.kernels) do
       local cost, layers = kernel.cost, kernel.layers
       lines[i] = string.format('{"%s", %d, %d, %s, %d, %d, %d, %d},', kernel.name, layers, kernel.values.window or 0,
-                               tostring(kernel.name == "head"), cost.weight_bytes * layers,
+                               tostring(kernel.template == "head.c"), cost.weight_bytes * layers,
                                (cost.flops_per_row or 0) * layers, (cost.flops_per_row_and_position or 0) * layers,
                                (cost.state_bytes_per_position or 0) * layers)
    end
@@ -58,14 +58,15 @@ local function adapter_values(plan)
    }
 end
 
--- What each template is expanded with, besides a kernel's own values.
-local function common_values(plan)
+-- What each template is expanded with, besides a kernel's own values. plan: the model's or its draft head's, which has no
+-- `draft` itself.
+local function step_values(plan, dtype)
    local stages = {}
    for _, kernel in ipairs(plan.kernels) do
       stages[#stages + 1] = { name = kernel.name, parameters = kernel.parameters }
    end
    return {
-      dtype = plan.dtype, stages = stages, runs = plan.runs, constant_lines = source.constant_lines(plan.constants),
+      dtype = dtype, element_dtype = dtype_names[dtype], stages = stages, constant_lines = source.constant_lines(plan.constants),
       buffer_lines = source.buffer_lines(plan.buffers), field_lines = source.field_lines(plan.layer_fields),
       offsets = {
          { name = "EMBEDDING_OFFSET", value = plan.payload.embedding },
@@ -86,8 +87,44 @@ local function package_values(plan, templates)
       payload_bytes = plan.random_seed and plan.payload.bytes_sections or plan.payload.bytes,
       random = plan.random_seed ~= nil, random_seed = plan.random_seed or 0,
       flops_per_row = plan.totals.flops_per_row, weight_bytes_read = plan.totals.weight_bytes_read,
-      generation = plan.generation, cpu = plan.has_c, cuda = plan.cuda ~= nil,
+      generation = plan.generation, cpu = plan.has_c, cuda = plan.cuda ~= nil, draft = plan.draft or false,
    }
+end
+
+local function kernel_values(common, kernel)
+   return source.merged(common, kernel.values, { name = kernel.name, parameters = kernel.parameters })
+end
+
+-- The draft head's sources, in a folder of their own, where a header of the same name hides the model's.
+local function add_draft(add, plan)
+   local draft = plan.draft
+   local common = source.merged(step_values(draft, plan.dtype), {
+      subject = "The draft head", is_draft = true, state_group = 1, without_norm = not draft.after.values.norm,
+   })
+   for _, rotary in ipairs(draft.rotaries) do rotary.lines = source.float_lines(rotary.frequencies, 6) end
+   add("norm.h", "norm.h", common, {})
+   add("draft/product.h", "product.h", common, {})
+   add("draft/shapes.h", "shapes.h", common, {})
+   add("draft/layers.h", "layers.h", source.merged(common, {
+      layer_lines = source.layer_lines(draft.layer_fields, draft.payload.layers),
+   }), {})
+   for _, kernel in ipairs(draft.kernels) do
+      local file = "draft/" .. kernel.name:gsub("^draft_", "") .. ".c"
+      kernel.source = "src/" .. file
+      add(file, kernel.template, kernel_values(common, kernel),
+          { kernel = kernel, variants = true })
+   end
+   add("draft/model.c", "draft_model.c", source.merged(common, {
+      before = draft.before, draft_stages = draft.stages, after = draft.after,
+   }), { variants = true })
+   local ids_tensor = -1
+   for i, section in ipairs(plan.payload.sections) do
+      if section.name == "draft.target_ids" then ids_tensor = i - 1 end
+   end
+   add("draft/package.c", "draft_package.c", source.merged(common, {
+      variants = plan.variants, stage_lines = stage_lines(draft), draft = draft, c_string = escape.c_string,
+      ids_tensor = ids_tensor,
+   }), {})
 end
 
 -- emit(plan, recipe) -> list of { path = "src/qkv.c", text = ... }, sorted by path. kernel sources carry `kernel`, and
@@ -99,7 +136,10 @@ local function emit(plan, recipe)
    end
    plan.command = recipe_module.command(recipe, "generate")
    for _, rotary in ipairs(plan.rotaries) do rotary.lines = source.float_lines(rotary.frequencies, 6) end
-   local common = common_values(plan)
+   local common = source.merged(step_values(plan, plan.dtype), {
+      runs = plan.runs, subject = "The model", is_draft = false, state_group = 0, without_norm = false,
+      has_draft = plan.draft ~= nil, has_feature = plan.draft ~= nil and plan.draft.kind == "eagle1",
+   })
 
    local function add(name, template_name, values, options)
       files[#files + 1] = { path = "src/" .. name,
@@ -118,11 +158,12 @@ local function emit(plan, recipe)
       }), {})
       for _, kernel in ipairs(plan.kernels) do
          kernel.source = "src/" .. kernel.name .. ".c"
-         add(kernel.name .. ".c", kernel.template, source.merged(common, kernel.values, { name = kernel.name, parameters = kernel.parameters }),
+         add(kernel.name .. ".c", kernel.template, kernel_values(common, kernel),
              { kernel = kernel, variants = true })
       end
       add("model.c", "model.c", common, { variants = true })
       add("peak.c", "peak.c", common, { variants = true })
+      if plan.draft then add_draft(add, plan) end
    end
    local templates = chat.sources(plan.chat.templates)
    for _, item in ipairs(templates) do
@@ -132,6 +173,7 @@ local function emit(plan, recipe)
    add("package.c", "package.c", source.merged(common, package_values(plan, templates), adapter_values(plan)), {})
    add("main.c", "main.c", common, {})
    local headers = table.move(runtime_headers, 1, #runtime_headers, 1, {})
+   if plan.draft then headers[#headers + 1] = "draft.h" end
    if plan.cuda then
       cuda_emit.add(files, plan, recipe)
       table.move(cuda_emit.runtime_headers, 1, #cuda_emit.runtime_headers, #headers + 1, headers)

@@ -35,9 +35,9 @@ local function adapter_of(checkpoint, section)
    end
 end
 
--- write(path, mode, plan, checkpoint, tokenizer blob, progress): mode "append" behind an executable, or "new" for weights.bin.
--- checkpoint: as pipeline.plan returned it.
-function payload.write(path, mode, plan, checkpoint, tokenizer, progress)
+-- write(path, mode, plan, checkpoint, blobs, progress): mode "append" behind an executable, or "new" for weights.bin.
+-- checkpoint: as pipeline.plan returned it; blobs: the contents of the other sections of bytes, by name.
+function payload.write(path, mode, plan, checkpoint, blobs, progress)
    local writer = host.writer(path, mode)
    local offset = start(writer)
    local total = plan.random_seed and plan.payload.bytes_sections or plan.payload.bytes
@@ -47,7 +47,7 @@ function payload.write(path, mode, plan, checkpoint, tokenizer, progress)
       if section.adapter then
          writer:adapter(adapter_of(checkpoint, section).handle, plan.dtype, checkpoint.base)
       elseif section.dtype == "bytes" then
-         writer:write(tokenizer)
+         writer:write(blobs[section.name])
       else
          for _, source in ipairs(section.sources) do
             local tensor = checkpoint.tensors[source.tensor]

@@ -14,11 +14,12 @@ local function outputs_of(size, constant)
    return string.format("minimum(TILE, %s - start)", constant)
 end
 
--- A collection of kernels by name; `instance` returns the name to call.
-function kernels.collection()
+-- A collection of kernels by name; `instance` returns the name to call. prefix: of all names.
+function kernels.collection(prefix)
    local collection = { list = {}, by_signature = {}, taken = {} }
 
    function collection.instance(base, template, values, suffix, details)
+      base = (prefix or "") .. base
       local key = template .. "|" .. base .. "|" .. parameters(values)
       local kernel = collection.by_signature[key]
       if not kernel then
@@ -46,7 +47,10 @@ local function product(rows, columns, element_bytes)
    return { flops_per_row = 2 * rows * columns, weight_bytes = rows * columns * element_bytes }
 end
 
+local STEP = "const struct step *step, int thread"
 local LAYER = "const struct step *step, const struct layer *layer, int thread"
+local TAPPED = "const struct step *step, const struct layer *layer, int tap, int thread"
+local INDEXED_TAPPED = "const struct step *step, const struct layer *layer, int index, int tap, int thread"
 local INDEXED = "const struct step *step, const struct layer *layer, int index, int thread"
 local STATE_ONLY = "const struct step *step, int index, int thread"
 
@@ -73,15 +77,20 @@ local function adapter_cost(values, adapters, element_bytes)
             weight_bytes = adapters.rank * values.adapter_sides * element_bytes }
 end
 
--- layer(collection, layer's description, shared, its number) -> the layer's stages in order: { kernel, call, output, columns, dtype }
-function kernels.layer(collection, layer, shared, number)
+-- layer(collection, layer's description, shared, its number, tap) -> the layer's stages in order: { kernel, call, output,
+-- columns, dtype }. tap: the place among the taps of a draft head that this layer leaves, from 0; nil: none.
+function kernels.layer(collection, layer, shared, number, tap)
    local mixer, ffn, hidden = layer.mixer, layer.ffn, shared.hidden
    local query, key = mixer.heads * mixer.head_dim, mixer.kv_heads * mixer.head_dim
    local stages = {}
 
    local function stage(trace, base, template, values, suffix, details, arguments, output)
+      local tapped = values.leaves == "tap"
+      if tapped then details.parameters, arguments = TAPPED, string.format("step, weights, %d, thread", tap) end
       if values.sites then
-         details.parameters, arguments, suffix = INDEXED, "step, weights, layer, thread", "adapters"
+         suffix = tapped and "adapters_tap" or "adapters"
+         details.parameters = tapped and INDEXED_TAPPED or INDEXED
+         arguments = arguments:gsub("^step, weights", "step, weights, layer")
          details.cost.adapter = adapter_cost(values, shared.adapters, shared.element_bytes)
       end
       details.parameters = details.parameters or LAYER
@@ -93,12 +102,18 @@ function kernels.layer(collection, layer, shared, number)
    local function with(sites, values) return with_sites(values, shared.adapters, number * #adapters.layer_sites, sites) end
    local element = shared.dtype == "bf16" and "DTYPE_BF16" or "DTYPE_F32"
 
-   stage("qkv", "qkv", "qkv.c", with({
-      { "q", "0", "QUERY" }, { "k", "QUERY", "KEY" }, { "v", "QUERY + KEY", "KEY" },
-   }, {
-      bias = mixer.q.bias ~= nil, epsilon = layer.mixer_norm.eps + 0.0, outputs = outputs_of(query + 2 * key, "QKV"),
-   }), "other", { summary = "norm, query/key/value projections", cost = cost(query + 2 * key, hidden) },
-      "step, weights, thread", { "qkv", "QKV", "DTYPE_F32" })
+   if layer.mixer_norm then
+      stage("qkv", "qkv", "qkv.c", with({
+         { "q", "0", "QUERY" }, { "k", "QUERY", "KEY" }, { "v", "QUERY + KEY", "KEY" },
+      }, {
+         bias = mixer.q.bias ~= nil, epsilon = layer.mixer_norm.eps + 0.0, outputs = outputs_of(query + 2 * key, "QKV"),
+      }), "other", { summary = "norm, query/key/value projections", cost = cost(query + 2 * key, hidden) },
+         "step, weights, thread", { "qkv", "QKV", "DTYPE_F32" })
+   else -- a draft head's, whose input is ready
+      stage("qkv", "qkv", "draft_qkv.c", { bias = mixer.q.bias ~= nil, outputs = outputs_of(query + 2 * key, "QKV") }, "other",
+            { summary = "query/key/value projections", cost = cost(query + 2 * key, mixer.q.weight.shape[2]) },
+            "step, weights, thread", { "qkv", "QKV", "DTYPE_F32" })
+   end
 
    stage("query", "rope_state", "rope_state.c", {
       qk_norm = mixer.q_norm ~= nil, epsilon = (mixer.q_norm and mixer.q_norm.eps or 0) + 0.0,
@@ -119,7 +134,7 @@ function kernels.layer(collection, layer, shared, number)
 
    stage("attention_output", "attention_output", "project_residual.c", with({ { "o", "0", "HIDDEN" } }, {
       title = "Output projection of the attention", weight = "attention_output", bias = mixer.o.bias ~= nil,
-      depth = "QUERY", input = "attention", outputs = outputs_of(hidden, "HIDDEN"),
+      depth = "QUERY", input = "attention", outputs = outputs_of(hidden, "HIDDEN"), leaves = "nothing",
    }), "other", { summary = "output projection, residual", cost = cost(hidden, query) },
       "step, weights, thread", { "residual", "HIDDEN", "DTYPE_F32" })
 
@@ -133,26 +148,64 @@ function kernels.layer(collection, layer, shared, number)
 
    stage("down", "down", "project_residual.c", with({ { "down", "0", "HIDDEN" } }, {
       title = "Down projection of the MLP", weight = "down", bias = ffn.down.bias ~= nil, depth = "INTERMEDIATE",
-      input = "gated", outputs = outputs_of(hidden, "HIDDEN"),
-   }), "other", { summary = "down projection, residual", cost = cost(hidden, ffn.intermediate) },
-      "step, weights, thread", { "residual", "HIDDEN", "DTYPE_F32" })
+      input = "gated", outputs = outputs_of(hidden, "HIDDEN"), leaves = tap and "tap" or shared.leaves or "nothing",
+   }), tap and "tap" or "other", {
+      cost = cost(hidden, ffn.intermediate),
+      summary = "down projection, residual" .. (tap and ", a tap of the draft head" or shared.leaves and ", the feature" or ""),
+   }, "step, weights, thread", { "residual", "HIDDEN", "DTYPE_F32" })
    return stages
 end
 
--- The stages outside the layers.
+-- The stages outside the layers, in order. With an EAGLE-1 head the features that it takes are one.
 function kernels.ends(description, shared)
    local adapters = shared.adapters
-   local head = with_sites({ epsilon = description.final_norm.eps + 0.0, outputs = outputs_of(description.vocab, "VOCAB") },
-                           adapters, 0, { { "head", "0", "VOCAB" } })
+   local head = with_sites({ epsilon = description.final_norm.eps + 0.0, outputs = outputs_of(description.vocab, "VOCAB"),
+                             norm = true }, adapters, 0, { { "head", "0", "VOCAB" } })
    local head_cost = product(description.vocab, description.hidden, shared.element_bytes)
    head_cost.adapter = adapter_cost(head, adapters, shared.element_bytes)
-   return {
-      { name = "embed", template = "embed.c", layers = 1, parameters = "const struct step *step, int thread",
+   local list = {
+      { name = "embed", template = "embed.c", layers = 1, parameters = STEP,
         values = with_sites({ rotaries = shared.rotaries }, adapters, 0, { { "embedding", "0", "HIDDEN" } }),
         summary = "embedding, angles of the positions", cost = { flops_per_row = description.hidden, weight_bytes = 0 } },
-      { name = "head", template = "head.c", layers = 1, parameters = "const struct step *step, int thread",
-        values = head, summary = "last norm, logits", cost = head_cost },
+      { name = "head", template = "head.c", layers = 1, parameters = STEP, values = head, summary = "last norm, logits",
+        cost = head_cost },
    }
+   if description.draft and description.draft.kind == "eagle1" then
+      table.insert(list, 2, { name = "feature", template = "feature.c", layers = 1, parameters = STEP,
+                              values = { epsilon = description.final_norm.eps + 0.0 },
+                              summary = "last norm of all rows: what the draft head takes",
+                              cost = { flops_per_row = 4 * description.hidden, weight_bytes = 0 } })
+   end
+   return list
+end
+
+-- The stages of a draft head before its layer and after it: { before = { ... }, after = ... }, as kernels. description: the
+-- head's.
+function kernels.draft_ends(description, shared)
+   local hidden, columns = description.hidden, description.fc.weight.shape[2]
+   local eagle3 = description.kind == "eagle3"
+   local function norm_epsilon(norm) return (norm and norm.eps or 0) + 0.0 end
+   local before = {
+      { name = "draft_enter", template = "draft_enter.c", layers = 1, parameters = STEP,
+        values = { rotaries = shared.rotaries, eagle3 = eagle3, gap = description.gap },
+        summary = "features gathered, angles of the positions", cost = { flops_per_row = hidden, weight_bytes = 0 } },
+      { name = "draft_fc", template = "draft_fc.c", layers = 1, parameters = STEP,
+        values = { bias = description.fc.bias ~= nil, outputs = outputs_of(hidden, "HIDDEN"), eagle3 = eagle3 },
+        summary = "features taken in", cost = product(hidden, columns, shared.element_bytes) },
+   }
+   if eagle3 then
+      before[3] = { name = "draft_pair", template = "draft_pair.c", layers = 1, parameters = STEP,
+                    values = { embedding_epsilon = norm_epsilon(description.embedding_norm),
+                               hidden_epsilon = norm_epsilon(description.hidden_norm),
+                               norm_before_residual = description.norm_before_residual },
+                    summary = "norms of token and feature", cost = { flops_per_row = 8 * hidden, weight_bytes = 0 } }
+   end
+   local after = { name = "draft_head", template = "head.c", layers = 1, parameters = STEP,
+                   values = { epsilon = norm_epsilon(description.final_norm), outputs = outputs_of(description.vocab, "VOCAB"),
+                              norm = description.final_norm ~= nil, sites = false },
+                   summary = (eagle3 and "last norm, " or "") .. "draft logits",
+                   cost = product(description.vocab, hidden, shared.element_bytes) }
+   return { before = before, after = after }
 end
 
 return kernels

@@ -5,13 +5,13 @@ local fail = require "fail"
 local host = require "host"
 local adapters = require "plan.adapters"
 local cuda = require "plan.cuda"
+local draft = require "plan.draft"
 local kernels = require "plan.kernels"
+local shapes = require "plan.shapes"
 local weights = require "plan.weights"
 
 local element_bytes = { bf16 = 2, f32 = 4 }
-local TILE, ROW_BLOCK, FEW_ROWS, LEAF = 16, 96, 8, 64
-
-local function ceil_div(a, b) return (a + b - 1) // b end
+local ROW_BLOCK = 96
 
 -- The instruction sets that each kernel is compiled for, best first. The sources are the same; only flags differ. `bf16`
 -- multiplies pairs of bfloat16, which packages of other dtypes do not have.
@@ -51,77 +51,6 @@ local function common_dimensions(description)
    return first.mixer, first.ffn
 end
 
--- Distinct rotary embeddings, each with the suffix of its tables' names.
-local function rotary_tables(description)
-   local list, by_key = {}, {}
-   for _, layer in ipairs(description.layers) do
-      local rope = layer.mixer.rope
-      local key = string.format("%s %s %s %s", rope.theta, rope.scaling, rope.dim, table.concat(rope.frequencies, " "))
-      if not by_key[key] then
-         local suffix = #list == 0 and "" or "_" .. (#list + 1)
-         by_key[key] = { suffix = suffix, theta = tostring(rope.theta),
-                         scaling = rope.scaling == "default" and "unscaled" or rope.scaling .. " scaling",
-                         frequencies = rope.frequencies }
-         list[#list + 1] = by_key[key]
-      end
-      rope.key = key
-   end
-   return list, function(rope) return by_key[rope.key].suffix end
-end
-
-local function constants_of(d)
-   return {
-      { name = "VOCAB", value = d.vocab, comment = "token ids" },
-      { name = "HIDDEN", value = d.hidden, comment = "width of the residual stream" },
-      { name = "LAYERS", value = d.layers, comment = "decoder layers" },
-      { name = "HEADS", value = d.heads, comment = "query heads" },
-      { name = "KV_HEADS", value = d.kv_heads, comment = "key/value heads; HEADS / KV_HEADS queries share one" },
-      { name = "HEAD_DIM", value = d.head_dim, comment = "width of one head" },
-      { name = "QUERY", value = d.query, comment = "HEADS * HEAD_DIM" },
-      { name = "QKV", value = d.qkv, comment = "queries, keys and values of one row" },
-      { name = "INTERMEDIATE", value = d.intermediate, comment = "width of the MLP" },
-      { name = "MAX_ROWS", value = d.max_rows, comment = "rows of one step" },
-      { name = "ROW_BLOCK", value = d.row_block, comment = "rows that go through a product together" },
-      { name = "FEW_ROWS", value = FEW_ROWS, comment = "rows that are too few to be shared out among threads" },
-      { name = "DEEPEST", value = math.max(d.hidden, d.query, d.intermediate), comment = "columns of the widest matrix" },
-      { name = "PAGE", value = d.page, comment = "positions of one state page" },
-      { name = "HEAD_ELEMENTS", value = 2 * d.page * d.head_dim, comment = "keys and values of one head in a page" },
-      { name = "VALUE_OFFSET", value = d.page * d.head_dim, comment = "from a key to its value" },
-      { name = "LEAF", value = LEAF, comment = "positions that the attention takes together" },
-      { name = "PARTIALS", value = d.kv_heads * math.max(256, ceil_div(d.max_seq, LEAF)),
-        comment = "leaves of few rows, all heads, that can be kept" },
-      { name = "QKV_TILES", value = ceil_div(d.qkv, TILE), comment = "tiles of 16 weight rows: of queries, keys and values" },
-      { name = "HIDDEN_TILES", value = ceil_div(d.hidden, TILE), comment = "of the products that end in the residual stream" },
-      { name = "INTERMEDIATE_TILES", value = ceil_div(d.intermediate, TILE), comment = "of gate and up, each" },
-      { name = "VOCAB_TILES", value = ceil_div(d.vocab, TILE), comment = "of the head" },
-   }
-end
-
-local function buffers_of(rotaries, lora)
-   local buffers = {
-      { type = "float", name = "residual", shape = "[MAX_ROWS][HIDDEN]", comment = "the residual stream" },
-      { type = "element", name = "normed", shape = "[MAX_ROWS][HIDDEN]", comment = "normalised, before a product" },
-      { type = "float", name = "scale", shape = "[MAX_ROWS]", comment = "the factors of their norms" },
-      { type = "float", name = "qkv", shape = "[MAX_ROWS][QKV]", comment = "before rope" },
-      { type = "element", name = "query", shape = "[MAX_ROWS][QUERY]", comment = "after rope" },
-      { type = "element", name = "attention", shape = "[MAX_ROWS][QUERY]", comment = "what the heads gathered" },
-      { type = "struct partial", name = "partials", shape = "[PARTIALS]", comment = "of few rows' leaves" },
-      { type = "atomic_int", name = "finished", shape = "[FEW_ROWS * KV_HEADS]", comment = "leaves of each row and head" },
-      { type = "element", name = "gated", shape = "[MAX_ROWS][INTERMEDIATE]", comment = "activation(gate) * up" },
-   }
-   if lora then
-      buffers[#buffers + 1] = { type = "element", name = "shrunk", shape = "[3][MAX_ROWS][ADAPTER_RANK]",
-                                comment = "A x of the adapters at a stage's sites" }
-   end
-   for _, rotary in ipairs(rotaries) do
-      for _, name in ipairs { "cosine", "sine" } do
-         buffers[#buffers + 1] = { type = "float", name = name .. rotary.suffix, shape = "[MAX_ROWS][HEAD_DIM / 2]",
-                                   comment = "of each row's position" }
-      end
-   end
-   return buffers
-end
-
 -- Consecutive layers with the same stages become one loop.
 local function runs_of(layer_stages)
    local runs = {}
@@ -139,27 +68,6 @@ local function runs_of(layer_stages)
    return runs
 end
 
-local layer_fields = {
-   { "attention_norm", "[HIDDEN] f32" }, { "qkv", "[QKV, HIDDEN]" }, { "qkv_bias", "[QKV] f32" },
-   { "query_norm", "[HEAD_DIM] f32" }, { "key_norm", "[HEAD_DIM] f32" }, { "attention_output", "[HIDDEN, QUERY]" },
-   { "attention_output_bias", "[HIDDEN] f32" }, { "mlp_norm", "[HIDDEN] f32" },
-   { "gate_up", "[2 * INTERMEDIATE, HIDDEN]: gate rows, then up rows" }, { "gate_up_bias", "[2 * INTERMEDIATE] f32" },
-   { "down", "[HIDDEN, INTERMEDIATE]" }, { "down_bias", "[HIDDEN] f32" },
-}
-
-local function used_fields(layers)
-   local used = {}
-   for _, field in ipairs(layer_fields) do
-      for _, layer in ipairs(layers) do
-         if layer[field[1]] then
-            used[#used + 1] = { name = field[1], comment = field[2] }
-            break
-         end
-      end
-   end
-   return used
-end
-
 local function totals(plan)
    local flops, bytes = 0, 0
    for _, kernel in ipairs(plan.kernels) do
@@ -168,7 +76,8 @@ local function totals(plan)
    end
    local parameters = 0
    for _, section in ipairs(plan.payload.sections) do
-      if section.dtype ~= "bytes" then parameters = parameters + section.rows * section.columns end
+      local counts = section.dtype ~= "bytes" and not section.name:find("^draft%.")
+      if counts then parameters = parameters + section.rows * section.columns end
    end
    return { flops_per_row = flops, weight_bytes_read = bytes, parameters = parameters }
 end
@@ -185,7 +94,7 @@ end
 -- plan(description, recipe, name, tokenizer_bytes, built_in) -> plan. built_in: the adapters (plan/adapters.lua).
 local function make_plan(description, recipe, name, tokenizer_bytes, built_in)
    local mixer, ffn = common_dimensions(description)
-   local rotaries, rotary_suffix = rotary_tables(description)
+   local rotaries, rotary_suffix = shapes.rotaries(description.layers)
    local shared = { hidden = description.hidden, dtype = recipe.dtype, element_bytes = element_bytes[recipe.dtype],
                     rotaries = rotaries, rotary_suffix = rotary_suffix }
    local query, key = mixer.heads * mixer.head_dim, mixer.kv_heads * mixer.head_dim
@@ -200,16 +109,18 @@ local function make_plan(description, recipe, name, tokenizer_bytes, built_in)
    local lora = adapters.plan(description, recipe, built_in)
    shared.adapters = lora
    local collection, layer_stages = kernels.collection(), {}
-   for i, layer in ipairs(description.layers) do layer_stages[i] = kernels.layer(collection, layer, shared, i - 1) end
+   local taps = draft.taps(description)
+   for i, layer in ipairs(description.layers) do layer_stages[i] = kernels.layer(collection, layer, shared, i - 1, taps[i]) end
    local ends = kernels.ends(description, shared)
    local all = { ends[1] }
    for _, kernel in ipairs(collection.list) do all[#all + 1] = kernel end
-   all[#all + 1] = ends[2]
+   table.move(ends, 2, #ends, #all + 1, all)
 
    local payload = weights.lay_out(description, recipe.dtype, tokenizer_bytes, lora and lora.list or {})
    if lora then adapters.place(lora, payload) end
    local traces = { "embed" }
    for _, stage in ipairs(layer_stages[1]) do traces[#traces + 1] = "layer.*." .. stage.trace end
+   if description.draft then traces[#traces + 1] = "taps" end
    traces[#traces + 1] = "logits"
 
    local window = 0 -- the state needs all positions unless every layer looks back no further
@@ -218,10 +129,12 @@ local function make_plan(description, recipe, name, tokenizer_bytes, built_in)
       window = math.max(window, layer.mixer.window)
    end
    local token_bytes = #description.layers * 2 * key * shared.element_bytes
+   local with_draft = description.draft and shapes.shared_with_draft(description.draft, recipe.max_rows)
    local plan = {
       name = name, architecture = description.architecture, family = description.family, dtype = recipe.dtype,
-      dimensions = dimensions, constants = constants_of(dimensions), buffers = buffers_of(rotaries, lora), rotaries = rotaries,
-      kernels = all, runs = runs_of(layer_stages), payload = payload, layer_fields = used_fields(payload.layers),
+      dimensions = dimensions, constants = shapes.constants(dimensions),
+      buffers = shapes.buffers(rotaries, with_draft and with_draft.buffers or {}, lora), rotaries = rotaries,
+      kernels = all, runs = runs_of(layer_stages), payload = payload, layer_fields = shapes.used_fields(payload.layers),
       traces = traces, variants = variants_of(recipe.dtype), adapters = lora,
       state = { { name = "attention", kind = "paged", bytes_per_token = token_bytes, page = recipe.page,
                   page_bytes = token_bytes * recipe.page, window = window == math.huge and 0 or window } },
@@ -234,6 +147,11 @@ local function make_plan(description, recipe, name, tokenizer_bytes, built_in)
    plan.totals = totals(plan)
    plan.constants[#plan.constants + 1] = { name = "PAGE_ELEMENTS", value = 2 * recipe.page * key * #description.layers,
                                            comment = "of one page, all layers" }
+   if with_draft then
+      for _, constant in ipairs(with_draft.constants) do plan.constants[#plan.constants + 1] = constant end
+      plan.draft = draft.plan(description.draft, plan, recipe)
+      plan.state[2] = plan.draft.state
+   end
    plan.layout = host.hash(require("plan.signature")(plan))
    plan.cuda = cuda.plan(description, plan, recipe, shared)
    plan.has_c = false

@@ -61,14 +61,13 @@ local function biases(...)
 end
 
 -- One layer's sections -> field name -> offset
-local function add_layer(list, index, layer)
-   local prefix = string.format("layer.%d.", index)
+local function add_layer(list, prefix, layer)
    local mixer, ffn, fields = layer.mixer, layer.ffn, {}
    local function matrix(name, ...) fields[name] = list.matrix(prefix .. name, { ... }) end
    local function vector(name, tensors, role)
       if tensors then fields[name] = list.vector(prefix .. name, tensors, role) end
    end
-   vector("attention_norm", { layer.mixer_norm.weight }, "norm")
+   vector("attention_norm", layer.mixer_norm and { layer.mixer_norm.weight }, "norm")
    matrix("qkv", mixer.q.weight, mixer.k.weight, mixer.v.weight)
    vector("qkv_bias", biases(mixer.q, mixer.k, mixer.v), "bias")
    vector("query_norm", mixer.q_norm and { mixer.q_norm.weight }, "norm")
@@ -83,19 +82,42 @@ local function add_layer(list, index, layer)
    return fields
 end
 
+-- A draft head's sections, in the order of its step -> { embedding, final_norm, head, layers = { fields } }. What it has not of
+-- its own is the target's.
+local function add_draft(list, draft, target)
+   local result = { embedding = target.embedding, head = target.head }
+   local fields = {}
+   local function norm(name) return draft[name] and list.vector("draft." .. name, { draft[name].weight }, "norm") end
+   if draft.embedding then result.embedding = list.matrix("draft.embedding", { draft.embedding.weight }, "embedding") end
+   fields.fc = list.matrix("draft.fc", { draft.fc.weight })
+   fields.fc_bias = draft.fc.bias and list.vector("draft.fc_bias", { draft.fc.bias }, "bias")
+   fields.embedding_norm, fields.hidden_norm = norm("embedding_norm"), norm("hidden_norm")
+   for name, offset in pairs(add_layer(list, "draft.", draft.layer)) do fields[name] = offset end
+   result.final_norm = norm("final_norm") or 0
+   if draft.head then result.head = list.matrix("draft.head", { draft.head.weight }) end
+   result.layers = { fields }
+   return result
+end
+
 -- lay_out(description, dtype, tokenizer_bytes, adapters' list) -> { sections, bytes, layers = { fields }, embedding,
--- final_norm, head }. The sections of bytes come first; that of an adapter has a field `adapter`, its entry in the list.
+-- final_norm, head, draft = the same of the draft head, or nil }. The sections of bytes come first; that of an adapter has a
+-- field `adapter`, its entry in the list.
 function weights.lay_out(description, dtype, tokenizer_bytes, adapters)
    local list = section_list(dtype)
    local result = { layers = {} }
    if tokenizer_bytes > 0 then list.blob("tokenizer", tokenizer_bytes) end
    for _, adapter in ipairs(adapters) do list.blob(adapter.section, adapter.bytes).adapter = adapter end
+   local draft = description.draft
+   if draft and draft.ids then list.blob("draft.target_ids", #draft.ids * 4) end
    result.bytes_sections = list.offset -- what a package of random weights carries
    result.embedding = list.matrix("embedding", { description.embedding.weight }, "embedding")
-   for i, layer in ipairs(description.layers) do result.layers[i] = add_layer(list, i - 1, layer) end
+   for i, layer in ipairs(description.layers) do
+      result.layers[i] = add_layer(list, string.format("layer.%d.", i - 1), layer)
+   end
    result.final_norm = list.vector("final_norm", { description.final_norm.weight }, "norm")
    result.head = description.head.tied and result.embedding
       or list.matrix("head", { description.head.weight })
+   result.draft = draft and add_draft(list, draft, result)
    result.sections, result.by_name, result.bytes = list.sections, list.by_name, list.offset
    return result
 end

@@ -134,7 +134,8 @@ struct model {
     const struct adapter *adapters; /* [adapter_count] built in: slots 0, 1, ... */
     int32_t adapter_count;
     int32_t adapter_slots;    /* reserved behind them for adapters that are read at start */
-    int32_t adapter_max_rank; /* of those */
+    int32_t adapter_max_rank; /* of those, padded */
+    int32_t adapter_rank;     /* the largest that kernels have room for, padded */
 
     const struct draft_model *draft; /* draft.h; NULL: it was built without a head (--eagle) */
 

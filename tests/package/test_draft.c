@@ -1,0 +1,243 @@
+/* Draft heads, on the kernels alone: what they draft after known texts is what the PyTorch reference drafts
+   (tests/fixtures/default, made by models/training/stage4_measure.py and stage5_eagle1.py). The packages have a main of their
+   own (draft_driver/c/main.c), which makes the steps. */
+#include <check.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fixture.h"
+#include "process.h"
+
+enum { TEXTS = 32, CHAIN = 5, LEVELS = 5, TOP_K = 4, TOTAL = 16, MOST_WORDS = 64 };
+
+/* Scores are kept with four digits. */
+static const double score_tolerance = 1e-4;
+
+struct text_case {
+    int32_t id[512];
+    int start, length; /* the prompt's tokens; with what the model wrote after it */
+};
+
+static struct text_case texts[TEXTS];
+
+static cJSON **load_lines(const char *name)
+{
+    static cJSON *lines[TEXTS];
+    char *source = file_read(text("%s/tests/fixtures/default/%s", TEST_SOURCE_DIR, name), NULL);
+    int count = 0;
+    for (char *line = strtok(source, "\n"); line && count < TEXTS; line = strtok(NULL, "\n"))
+        lines[count++] = json_parse(line, name);
+    ck_assert_int_eq(count, TEXTS);
+    free(source);
+    return lines;
+}
+
+static void load_texts(const char *name)
+{
+    cJSON **lines = load_lines(name);
+    for (int i = 0; i < TEXTS; i++) {
+        struct ids prompt = json_ids(lines[i], "prompt_ids", name), ids = json_ids(lines[i], "ids", name);
+        ck_assert_uint_le(prompt.count + ids.count, 512);
+        texts[i].start = (int)prompt.count;
+        texts[i].length = (int)(prompt.count + ids.count);
+        memcpy(texts[i].id, prompt.id, prompt.count * sizeof *prompt.id);
+        memcpy(texts[i].id + prompt.count, ids.id, ids.count * sizeof *ids.id);
+        free(prompt.id);
+        free(ids.id);
+        cJSON_Delete(lines[i]);
+    }
+}
+
+/* The package of a head, built once. */
+static const char *program_of(const char *head, const char *dtype)
+{
+    return lathe_build(TEST_SOURCE_DIR "/models/default", temporary_path("%s-%s", head, dtype), "--dtype", dtype,
+                       "--eagle", text("%s/models/default/%s", TEST_SOURCE_DIR, head), "--eagle-gap", "1",
+                       "--templates", TEST_SOURCE_DIR "/tests/package/draft_driver", NULL);
+}
+
+/* Commands for the driver, and what it says. */
+static FILE *commands;
+static char *command_text;
+static size_t command_bytes;
+
+static void begin_commands(void)
+{
+    commands = open_memstream(&command_text, &command_bytes);
+    ck_assert_ptr_nonnull(commands);
+}
+
+static void give_text(const struct text_case *given)
+{
+    fprintf(commands, "text %d", given->length);
+    for (int i = 0; i < given->length; i++)
+        fprintf(commands, " %d", given->id[i]);
+    fputc('\n', commands);
+}
+
+/* The driver's lines; free them. */
+static char *run_commands(const char *program, const char *variant)
+{
+    struct process_result result;
+    fclose(commands);
+    const char *arguments[] = {program, variant, NULL};
+    process_run(&result, &(struct process_options){.input = command_text, .seconds = 240}, arguments);
+    ck_assert_msg(result.status == 0 && !result.timed_out, "%s %s: status %d: %.2000s", program, variant, result.status,
+                  result.err);
+    free(command_text);
+    char *out = strdup(result.out);
+    process_free(&result);
+    return out;
+}
+
+/* The numbers of the next line of `*from`, which moves behind it; how many. */
+static int next_numbers(char **from, double *numbers)
+{
+    int count = 0;
+    char *end = *from + strcspn(*from, "\n");
+    ck_assert_msg(*end == '\n', "the driver said too little");
+    for (char *at = *from; at < end && count < MOST_WORDS; count++)
+        numbers[count] = strtod(at, &at);
+    *from = end + 1;
+    return count;
+}
+
+/* Column `column` of `columns` must be the whole numbers of `expected`. */
+static bool same_ids(const double *numbers, int count, int columns, int column, const cJSON *expected)
+{
+    if (cJSON_GetArraySize(expected) * columns != count)
+        return false;
+    for (int i = 0; i < count / columns; i++)
+        if ((int)numbers[i * columns + column] != cJSON_GetArrayItem(expected, i)->valueint)
+            return false;
+    return true;
+}
+
+static double largest_difference(const double *numbers, int count, int columns, int column, const cJSON *expected)
+{
+    double largest = 0;
+    for (int i = 0; i < count / columns; i++)
+        largest = fmax(largest, fabs(numbers[i * columns + column] - cJSON_GetArrayItem(expected, i)->valuedouble));
+    return largest;
+}
+
+struct tally {
+    int chains, trees;
+    double worst; /* score */
+};
+
+static void check_chain(char **out, const cJSON *cycle, struct tally *tally, const char *what)
+{
+    double numbers[MOST_WORDS];
+    int count = next_numbers(out, numbers);
+    const cJSON *scores = cJSON_GetObjectItem(cycle, "scores");
+    ck_assert_msg(same_ids(numbers, count, 2, 0, json_member(cycle, "chain", what)),
+                  "%s: another chain than the reference's after %d tokens", what,
+                  json_member(cycle, "at", what)->valueint);
+    if (scores)
+        tally->worst = fmax(tally->worst, largest_difference(numbers, count, 2, 1, scores));
+    tally->chains++;
+}
+
+static void check_tree(char **out, const cJSON *tree, int at, struct tally *tally, const char *what)
+{
+    double numbers[MOST_WORDS];
+    int count = next_numbers(out, numbers);
+    ck_assert_msg(same_ids(numbers, count, 3, 0, json_member(tree, "tokens", what)) &&
+                      same_ids(numbers, count, 3, 1, json_member(tree, "parents", what)),
+                  "%s: another tree than the reference's after %d tokens", what, at);
+    tally->worst = fmax(tally->worst, largest_difference(numbers, count, 3, 2, json_member(tree, "scores", what)));
+    tally->trees++;
+}
+
+/* All cycles of a fixture, on one instruction set. EAGLE-1's lines have one list of cycles, EAGLE-3's two. */
+static void compare_drafts(const char *program, const char *variant, const char *fixture)
+{
+    cJSON **lines = load_lines(fixture);
+    struct tally tally = {0};
+    begin_commands();
+    for (int i = 0; i < TEXTS; i++) {
+        const cJSON *cycles = cJSON_GetObjectItem(lines[i], "cycles"), *cycle;
+        const cJSON *chains = cycles ? cycles : json_member(lines[i], "chains", fixture);
+        const cJSON *trees = cycles ? cycles : json_member(lines[i], "trees", fixture);
+        give_text(&texts[i]);
+        cJSON_ArrayForEach(cycle, chains)
+            fprintf(commands, "chain %d %d\n", json_member(cycle, "at", fixture)->valueint, CHAIN);
+        cJSON_ArrayForEach(cycle, trees)
+            fprintf(commands, "tree %d %d %d %d\n", json_member(cycle, "at", fixture)->valueint, LEVELS, TOP_K, TOTAL);
+    }
+    char *out = run_commands(program, variant), *at = out;
+    for (int i = 0; i < TEXTS; i++) {
+        const cJSON *cycles = cJSON_GetObjectItem(lines[i], "cycles"), *cycle;
+        const cJSON *chains = cycles ? cycles : json_member(lines[i], "chains", fixture);
+        const cJSON *trees = cycles ? cycles : json_member(lines[i], "trees", fixture);
+        const char *what = text("%s, %s, text %d", fixture, variant, i);
+        cJSON_ArrayForEach(cycle, chains) check_chain(&at, cycle, &tally, what);
+        cJSON_ArrayForEach(cycle, trees) check_tree(&at, cycles ? json_member(cycle, "tree", what) : cycle,
+                                                    json_member(cycle, "at", what)->valueint, &tally, what);
+        cJSON_Delete(lines[i]);
+    }
+    free(out);
+    printf("%s, %s: %d chains and %d trees the same, scores within %.1e\n", fixture, variant, tally.chains, tally.trees,
+           tally.worst);
+    ck_assert_int_gt(tally.chains, 90);
+    ck_assert_int_eq(tally.chains, tally.trees);
+    ck_assert_double_le(tally.worst, score_tolerance);
+}
+
+static const char *const variants[] = {"scalar", "avx2", "avx512", "bf16"};
+
+/* Whether this processor has it. */
+static bool can_run(const char *program, const char *variant)
+{
+    struct process_result result;
+    const char *arguments[] = {program, variant, NULL};
+    process_run(&result, &(struct process_options){.input = ""}, arguments);
+    bool can = result.status == 0;
+    process_free(&result);
+    return can;
+}
+
+static void compare_on_all(const char *head, const char *fixture)
+{
+    char program[512];
+    int ran = 0;
+    snprintf(program, sizeof program, "%s", program_of(head, "f32"));
+    load_texts("base.jsonl");
+    for (int v = 0; v < 3; v++)
+        if (can_run(program, variants[v])) {
+            compare_drafts(program, variants[v], fixture);
+            ran++;
+        }
+    ck_assert_int_gt(ran, 0);
+}
+
+START_TEST(eagle3_drafts_are_the_reference_s)
+{
+    compare_on_all("eagle3", "base.eagle3.jsonl");
+}
+END_TEST
+
+START_TEST(eagle1_drafts_are_the_reference_s)
+{
+    compare_on_all("eagle1", "base.eagle1.jsonl");
+}
+END_TEST
+
+int main(void)
+{
+    temporary_folder();
+    Suite *suite = suite_create("package/draft");
+    TCase *drafts = tcase_create("drafts");
+    tcase_set_timeout(drafts, 600);
+    tcase_add_test(drafts, eagle3_drafts_are_the_reference_s);
+    tcase_add_test(drafts, eagle1_drafts_are_the_reference_s);
+    suite_add_tcase(suite, drafts);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_NORMAL);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed ? 1 : 0;
+}
