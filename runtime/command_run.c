@@ -22,7 +22,6 @@ struct run_options {
     struct bias_list bias;
     struct sampler_options sampler;
     struct draft_choice draft;
-    struct draft_options drafts;
     const char *file, *lora;
     const char *dump[2];
     int32_t count, chunk, logprobs, adapter;
@@ -214,7 +213,7 @@ static void print_alternatives(struct json_out *out, const struct generation *ge
 }
 
 static void print_json(const struct program *program, const struct run_options *o, const struct token_list *prompt,
-                       const struct generation *generation)
+                       const struct generation *generation, bool drafts)
 {
     struct json_out out = {.file = stdout};
     json_open_object(&out);
@@ -248,7 +247,7 @@ static void print_json(const struct program *program, const struct run_options *
     json_double(&out, generation->prefill_seconds);
     json_key(&out, "decode_seconds");
     json_double(&out, generation->decode_seconds);
-    if (o->drafts.kind != DRAFT_NONE) {
+    if (drafts) {
         json_key(&out, "steps");
         json_integer(&out, generation->drafts.cycles);
         json_key(&out, "drafted");
@@ -337,7 +336,8 @@ static int produce(struct run *run, struct error *error)
     o->sampler.stop = run->stop;
     o->sampler.bias = o->bias.item;
     o->sampler.bias_count = o->bias.count;
-    if (o->drafts.kind != DRAFT_NONE && !(run->speculation = speculation_open(program->engine, &o->drafts, 1, error)))
+    struct draft_options drafts = draft_chosen(&o->draft, program->engine);
+    if (drafts.kind != DRAFT_NONE && !(run->speculation = speculation_open(program->engine, &drafts, 1, error)))
         return -1;
     struct generate_options options = {
         .speculation = run->speculation,
@@ -363,7 +363,7 @@ static int print_result(struct run *run)
 {
     struct program *program = run->program;
     if (program->common.json)
-        print_json(program, run->options, &run->prompt, &run->generation);
+        print_json(program, run->options, &run->prompt, &run->generation, run->speculation != NULL);
     else if (program->tokenizer)
         fputc('\n', stdout);
     else
@@ -409,7 +409,7 @@ int command_run(const struct model *model, int argc, char **argv)
     input_table(&options, input);
     length_table(&options, length);
     sampling_table(&options.sampler, &options.bias, choice);
-    draft_table(&options.draft, drafts);
+    draft_table(&options.draft, model, drafts);
     output_table(&options, output);
     struct option_group groups[6] = {{"Prompt", input, INPUT_OPTIONS},
                                      {"Length", length, LENGTH_OPTIONS},
@@ -422,8 +422,7 @@ int command_run(const struct model *model, int argc, char **argv)
         return status;
     struct error error;
     struct run run = {.program = &program, .options = &options};
-    if (check_options(&program, &options, operands, argv, &error) ||
-        draft_chosen(&options.draft, model, &options.drafts, &error) ||
+    if (check_options(&program, &options, operands, argv, &error) || draft_check(&options.draft, model, &error) ||
         (options.adapter = lora_slot(&program, options.lora, &error)) < -1)
         status = program_fail(&program, &error, EXIT_USAGE);
     else if ((status = program_engine(&program, 1, model->max_seq)) == EXIT_OK)

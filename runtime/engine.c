@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "draft.h"
 #include "engine_adapters.h"
 #include "engine_backend.h"
 #include "engine_tree.h"
@@ -780,6 +781,28 @@ float *engine_logits(struct engine *engine, int row)
     if (row < 0 || row >= flight->rows || flight->output_of[row] < 0 || !flight->asked[flight->output_of[row]])
         return NULL;
     return engine->backend->logits(engine->device, flight->output_of[row]);
+}
+
+bool engine_drafts(const struct engine *engine)
+{
+    const struct draft_model *draft = engine->model->draft;
+    return draft && draft->steps && engine->backend->draft;
+}
+
+int engine_draft_run(struct engine *engine, const struct engine_draft_step *step, struct error *error)
+{
+    if (engine->under_way > 0)
+        return error_set(error, "a draft step while another step is under way: collect it first");
+    for (int32_t r = 0; r < step->rows; r++)
+        if (step->row[r].scratch < 0 &&
+            state_own(engine->state, step->row[r].sequence, step->row[r].position, error) != 0)
+            return -1;
+    return engine->backend->draft(engine->device, step, error);
+}
+
+const float *engine_draft_logits(struct engine *engine, int32_t output)
+{
+    return engine->backend->draft_logits(engine->device, output);
 }
 
 int engine_time_stages(struct engine *engine, bool on, struct error *error)

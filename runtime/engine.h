@@ -157,6 +157,21 @@ int engine_submit(struct engine *engine, struct error *error);
    or +infinity. */
 int engine_collect(struct engine *engine, const struct drawn **drawn, struct error *error);
 
+/* Draft steps (draft.h): those of the package's head, between target steps. Nothing may be under way. */
+struct engine_draft_step {
+    int32_t rows, outputs;
+    const struct row *row;        /* [rows] a pair's page must be stored already: it is made the sequence's own */
+    const int32_t *output_row;    /* [outputs] ascending */
+    const int32_t *path;          /* of the rows that are guesses */
+    const int32_t *feature;       /* [rows] */
+    const int32_t *feature_place; /* [rows] */
+};
+/* Whether this device runs the package's head, if there is one. */
+bool engine_drafts(const struct engine *engine);
+int engine_draft_run(struct engine *engine, const struct engine_draft_step *step, struct error *error);
+/* Of the draft step run last: [draft vocab] of an output. */
+const float *engine_draft_logits(struct engine *engine, int32_t output);
+
 /* For `bench`. Steps from now on are timed stage by stage (on), one at a time and slower than otherwise. -1 and a message:
    this device cannot. */
 int engine_time_stages(struct engine *engine, bool on, struct error *error);

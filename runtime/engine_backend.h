@@ -79,6 +79,9 @@ struct engine_backend {
     /* Behind the step collected last: the state in slot from[i] goes to slot to[i], in all groups of the model's own. */
     int (*keep)(struct engine_device *device, const int32_t *from, const int32_t *to, int32_t count,
                 struct error *error);
+    /* Runs a draft step to its end, and the logits of its outputs. NULL: the device has none. */
+    int (*draft)(struct engine_device *device, const struct engine_draft_step *step, struct error *error);
+    const float *(*draft_logits)(struct engine_device *device, int32_t output);
     /* Of the step collected last: the logits of an output that wanted them. */
     float *(*logits)(struct engine_device *device, int32_t output);
 

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "barrier.h"
+#include "draft.h"
 #include "engine_backend.h"
 #include "memory.h"
 #include "pool.h"
@@ -23,6 +24,7 @@ struct engine_device {
     unsigned char *arena;   /* [model.arena_bytes] */
     unsigned char *scratch; /* [threads * model.scratch_bytes] */
     float *logits;          /* [max_outputs, vocab] */
+    float *draft_logits;    /* [max_outputs, draft vocab]; NULL: the package has no head */
 };
 
 /* The variant that the options name, or the first that this processor has. */
@@ -74,6 +76,24 @@ static int cpu_load(struct engine_device *device, const struct engine_options *o
     return 0;
 }
 
+/* Target and draft steps share their memory. */
+static uint64_t arena_bytes(const struct model *model)
+{
+    uint64_t draft = model->draft ? model->draft->arena_bytes : 0;
+    return draft > model->arena_bytes ? draft : model->arena_bytes;
+}
+
+static uint64_t scratch_bytes(const struct model *model)
+{
+    uint64_t draft = model->draft ? model->draft->scratch_bytes : 0;
+    return draft > model->scratch_bytes ? draft : model->scratch_bytes;
+}
+
+static uint64_t draft_logits_bytes(const struct model *model)
+{
+    return model->draft ? (uint64_t)model->max_outputs * (uint64_t)model->draft->vocab * sizeof(float) : 0;
+}
+
 static uint64_t logits_bytes(const struct model *model)
 {
     return (uint64_t)model->max_outputs * (uint64_t)model->vocab * sizeof(float);
@@ -83,14 +103,16 @@ static int allocate(struct engine_device *device, struct error *error)
 {
     const struct model *model = device->model;
     uint64_t threads = (uint64_t)pool_threads(device->pool);
-    device->arena = memory_map(model->arena_bytes, true, "activations", error);
+    device->arena = memory_map(arena_bytes(model), true, "activations", error);
     if (!device->arena)
         return -1;
-    device->scratch = memory_map(threads * model->scratch_bytes, true, "the threads' working memory", error);
+    device->scratch = memory_map(threads * scratch_bytes(model), true, "the threads' working memory", error);
     if (!device->scratch)
         return -1;
     device->logits = memory_map(logits_bytes(model), true, "logits", error);
-    return device->logits ? 0 : -1;
+    if (device->logits && model->draft)
+        device->draft_logits = memory_map(draft_logits_bytes(model), true, "the draft head's logits", error);
+    return device->logits && (device->draft_logits || !model->draft) ? 0 : -1;
 }
 
 static void cpu_close(struct engine_device *device)
@@ -100,9 +122,10 @@ static void cpu_close(struct engine_device *device)
     const struct model *model = device->model;
     uint64_t threads = device->pool ? (uint64_t)pool_threads(device->pool) : 0;
     pool_close(device->pool);
-    memory_unmap(device->arena, model->arena_bytes);
-    memory_unmap(device->scratch, threads * model->scratch_bytes);
+    memory_unmap(device->arena, arena_bytes(model));
+    memory_unmap(device->scratch, threads * scratch_bytes(model));
     memory_unmap(device->logits, logits_bytes(model));
+    memory_unmap(device->draft_logits, draft_logits_bytes(model));
     memory_unmap(device->random_weights, device->random_bytes);
     free(device);
 }
@@ -149,8 +172,8 @@ static const void *cpu_section(const struct engine_device *device, const struct 
 static uint64_t cpu_other_bytes(const struct engine_device *device)
 {
     const struct model *model = device->model;
-    return model->arena_bytes + (uint64_t)pool_threads(device->pool) * model->scratch_bytes + logits_bytes(model) +
-           state_scratch_bytes(device->state);
+    return arena_bytes(model) + (uint64_t)pool_threads(device->pool) * scratch_bytes(model) + logits_bytes(model) +
+           draft_logits_bytes(model) + state_scratch_bytes(device->state);
 }
 
 static int cpu_depth(const struct engine_device *device)
@@ -170,39 +193,63 @@ static void run_step(void *context, int thread)
     run->function(&run->step, thread);
 }
 
+/* What target and draft steps have in common. */
+static struct step step_of(struct engine_device *device)
+{
+    return (struct step){
+        .pages = state_pages(device->state),
+        .weights = device->weights,
+        .state = state_bases(device->state),
+        .pages_total = state_pages_total(device->state),
+        .arena = device->arena,
+        .scratch = device->scratch,
+        .threads = pool_threads(device->pool),
+        .barrier = &device->barrier,
+    };
+}
+
 /* Nothing can fail on a CPU once the rows are in. */
 static int cpu_submit(struct engine_device *device, const struct engine_batch *batch, struct error *error)
 {
     (void)error;
-    struct run run = {
-        .function = device->variant->step,
-        .step =
-            {
-                .rows = batch->rows,
-                .outputs = batch->outputs,
-                .row = batch->row,
-                .output_row = batch->output_row,
-                .pages = state_pages(device->state),
-                .path = batch->path,
-                .weights = device->weights,
-                .state = state_bases(device->state),
-                .pages_total = state_pages_total(device->state),
-                .arena = device->arena,
-                .scratch = device->scratch,
-                .logits = device->logits,
-                .adapter = batch->adapter,
-                .run = batch->run,
-                .output_run = batch->output_run,
-                .runs = batch->runs,
-                .output_runs = batch->output_runs,
-                .threads = pool_threads(device->pool),
-                .barrier = &device->barrier,
-                .trace = batch->trace,
-                .watch = batch->watch,
-            },
-    };
+    struct run run = {.function = device->variant->step, .step = step_of(device)};
+    run.step.rows = batch->rows;
+    run.step.outputs = batch->outputs;
+    run.step.row = batch->row;
+    run.step.output_row = batch->output_row;
+    run.step.path = batch->path;
+    run.step.logits = device->logits;
+    run.step.adapter = batch->adapter;
+    run.step.run = batch->run;
+    run.step.output_run = batch->output_run;
+    run.step.runs = batch->runs;
+    run.step.output_runs = batch->output_runs;
+    run.step.trace = batch->trace;
+    run.step.watch = batch->watch;
     pool_run(device->pool, run_step, &run);
     return 0;
+}
+
+static int cpu_draft(struct engine_device *device, const struct engine_draft_step *draft, struct error *error)
+{
+    (void)error;
+    struct run run = {.function = device->model->draft->steps[device->variant - device->model->variants],
+                      .step = step_of(device)};
+    run.step.rows = draft->rows;
+    run.step.outputs = draft->outputs;
+    run.step.row = draft->row;
+    run.step.output_row = draft->output_row;
+    run.step.path = draft->path;
+    run.step.feature = draft->feature;
+    run.step.feature_place = draft->feature_place;
+    run.step.logits = device->draft_logits;
+    pool_run(device->pool, run_step, &run);
+    return 0;
+}
+
+static const float *cpu_draft_logits(struct engine_device *device, int32_t output)
+{
+    return device->draft_logits + (size_t)output * (size_t)device->model->draft->vocab;
 }
 
 static bool cpu_draws(const struct engine_device *device)
@@ -258,6 +305,8 @@ const struct engine_backend engine_cpu = {
     .submit = cpu_submit,
     .collect = cpu_collect,
     .keep = cpu_keep,
+    .draft = cpu_draft,
+    .draft_logits = cpu_draft_logits,
     .logits = cpu_logits,
     .draws = cpu_draws,
 };

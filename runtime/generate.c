@@ -77,6 +77,8 @@ static int prefill(struct run *run, const int32_t *prompt, struct error *error)
     int32_t chunk = run->model->max_rows;
     if (run->options->chunk > 0 && run->options->chunk < chunk)
         chunk = run->options->chunk;
+    struct speculation *speculation = run->options->speculation;
+    bool waits = speculation && speculation_options(speculation)->kind == DRAFT_EAGLE;
     for (size_t done = (size_t)sequence_length(run->engine, run->sequence); done < count;) {
         if (interrupted(run))
             return 1;
@@ -86,12 +88,18 @@ static int prefill(struct run *run, const int32_t *prompt, struct error *error)
                              done + 1 == count && run->options->alternatives > 0, error);
             if (row < 0)
                 return -1;
+            if (speculation)
+                speculation_row(speculation, 0, row, (int32_t)done);
         }
         if (engine_under_way(run->engine) == engine_depth(run->engine) && engine_collect(run->engine, NULL, error) < 0)
             return -1;
         if (submit(run, row, done == count && may_plan(run), error))
             return -1;
         run->out->prefill_steps++;
+        /* The head takes in each step's rows before the next one. (The last step's token is to be seen first.) */
+        if (waits && done < count &&
+            (engine_collect(run->engine, NULL, error) < 0 || speculation_ran(speculation, error)))
+            return -1;
         if (run->options->progress)
             run->options->progress(run->options->progress_context, "reading the prompt", done, count);
     }
@@ -319,7 +327,8 @@ static int decode(struct run *run, bool *found, struct error *error)
             continue;
         }
         if ((!speculation && run_ahead(run, error)) || next_token(run, error) ||
-            (speculation && speculation_see(speculation, 0, out->ids.id, 1, error)))
+            (speculation &&
+             (speculation_see(speculation, 0, out->ids.id, 1, error) || speculation_ran(speculation, error))))
             return -1;
         if (out->ids.count == 1)
             out->prefill_seconds += clock_seconds() - start;
@@ -378,17 +387,6 @@ static void close_parts(struct run *run)
     free(run->candidates);
 }
 
-/* What the guesses came to in this text. */
-static void note_drafts(struct run *run)
-{
-    if (!run->options->speculation)
-        return;
-    struct speculation_counts now = speculation_counts(run->options->speculation);
-    run->out->drafts = (struct speculation_counts){.cycles = now.cycles - run->drafts.cycles,
-                                                   .drafted = now.drafted - run->drafts.drafted,
-                                                   .accepted = now.accepted - run->drafts.accepted};
-}
-
 static int generate_parts(struct run *run, const int32_t *prompt, struct error *error)
 {
     struct generation *out = run->out;
@@ -415,7 +413,8 @@ static int generate_parts(struct run *run, const int32_t *prompt, struct error *
     if (found)
         out->finish = FINISH_STOP;
     out->decode_seconds = clock_seconds() - start - (out->prefill_seconds - before);
-    note_drafts(run);
+    if (run->options->speculation) /* what the guesses came to in this text */
+        out->drafts = speculation_since(run->options->speculation, &run->drafts);
     return 0;
 }
 

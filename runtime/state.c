@@ -320,6 +320,20 @@ static void set_entry(struct state *state, int s, int32_t index, int32_t page)
     sequence->changed = index < sequence->changed ? index : sequence->changed;
 }
 
+int state_own(struct state *state, int s, int32_t position, struct error *error)
+{
+    int32_t index = position / state->page, old = state->table[s][index];
+    if (state->references[old] == 1)
+        return 0;
+    int32_t page = take_page(state, error);
+    if (page < 0)
+        return -1;
+    copy_page(state, old, page);
+    release_page(state, old);
+    set_entry(state, s, index, page);
+    return 0;
+}
+
 int32_t state_append(struct state *state, int s, struct error *error)
 {
     struct sequence *sequence = &state->sequence[s];
@@ -330,20 +344,14 @@ int32_t state_append(struct state *state, int s, struct error *error)
                          "(lathe build --max-seq)",
                          state->model->max_seq);
     int32_t index = position / state->page;
-    int32_t old = state->table[s][index];
     if (index == sequence->pages) {
         int32_t page = take_page(state, error);
         if (page < 0)
             return -1;
         set_entry(state, s, index, page);
         sequence->pages++;
-    } else if (state->references[old] > 1) {
-        int32_t page = take_page(state, error);
-        if (page < 0)
-            return -1;
-        copy_page(state, old, page);
-        release_page(state, old);
-        set_entry(state, s, index, page);
+    } else if (state_own(state, s, position, error) != 0) {
+        return -1;
     }
     sequence->appended++;
     return position;

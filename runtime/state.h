@@ -40,6 +40,9 @@ int32_t state_appended(const struct state *state, int sequence); /* positions be
 /* Makes the next position writable and returns it: the page exists and belongs to this sequence alone. -1 and
    a message when the sequence has max_seq positions or the pages have run out; nothing has changed then. */
 int32_t state_append(struct state *state, int sequence, struct error *error);
+/* A stored position is about to be written anew: its page belongs to this sequence alone from now on. -1 and a message when
+   the pages have run out. */
+int state_own(struct state *state, int sequence, int32_t position, struct error *error);
 /* The appended positions have been written: they are stored now. */
 void state_commit(struct state *state, int sequence);
 /* The first `count` of them; the others stay appended. */
