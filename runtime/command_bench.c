@@ -5,8 +5,10 @@
 #include <string.h>
 
 #include "bandwidth.h"
+#include "bench_drafts.h"
 #include "bench_stages.h"
 #include "command.h"
+#include "draft_options.h"
 #include "interrupt.h"
 #include "json_out.h"
 #include "peak.h"
@@ -35,12 +37,18 @@ enum { PREFILL, DECODE, PHASES };
 struct bench {
     struct program *program;
     int32_t prompt, gen, batch, repeat, chunk;
-    const char *lora; /* an adapter's name, or "all" */
-    int32_t adapter;  /* its slot; -1: none */
-    int *sequences;   /* [batch] -1: not open */
-    int *slot;        /* [batch] that draws the sequence's tokens; -1: not open */
-    double *prefill;  /* [repeat] seconds */
-    double *decode;   /* [repeat * gen] seconds */
+    const char *lora;  /* an adapter's name, or "all" */
+    int32_t adapter;   /* its slot; -1: none */
+    int32_t *prompts;  /* [batch][prompt] */
+    int32_t *text;     /* [batch][gen + 1] what plain steps make of them */
+    int32_t *made;     /* [batch] so many tokens in this run */
+    int32_t *adapters; /* [batch] */
+    int *sequences;    /* [batch] -1: not open */
+    int *slot;         /* [batch] that draws the sequence's tokens; -1: not open */
+    double *prefill;   /* [repeat] seconds */
+    double *decode;    /* [repeat * gen] seconds */
+    struct draft_choice draft;
+    struct bench_drafts drafts;
     int prefills, steps;
     bool by_stage;                     /* --stages */
     struct bench_stages stages;        /* of a GPU */
@@ -124,10 +132,24 @@ static int32_t prompt_token(const struct bench *b, int32_t sequence, int32_t pla
                                  (uint64_t)b->program->model->vocab);
 }
 
-static int collect_all(struct engine *engine, struct error *error)
+/* Waits for a step and keeps its tokens. */
+static int collect(struct bench *b, struct error *error)
 {
-    while (engine_under_way(engine) > 0)
-        if (engine_collect(engine, NULL, error) < 0)
+    const struct drawn *drawn;
+    int draws = engine_collect(b->program->engine, &drawn, error);
+    for (int i = 0, s = 0; i < draws; i++, s++) {
+        while (b->slot[s] != drawn[i].slot) /* in order of the sequences */
+            s++;
+        if (b->made[s] <= b->gen)
+            b->text[(size_t)s * ((size_t)b->gen + 1) + (size_t)b->made[s]++] = drawn[i].token;
+    }
+    return draws < 0 ? -1 : 0;
+}
+
+static int collect_all(struct bench *b, struct error *error)
+{
+    while (engine_under_way(b->program->engine) > 0)
+        if (collect(b, error))
             return -1;
     return 0;
 }
@@ -143,7 +165,8 @@ static int prefill(struct bench *b, struct error *error)
     for (int32_t s = 0; s < b->batch; s++)
         for (int32_t place = 0; place < b->prompt; place++) {
             bool last = place + 1 == b->prompt;
-            int row = engine_add(engine, b->sequences[s], prompt_token(b, s, place), false, error);
+            int row = engine_add(engine, b->sequences[s], b->prompts[(size_t)s * (size_t)b->prompt + (size_t)place],
+                                 false, error);
             if (row < 0 || (last && engine_draw(engine, row, b->slot[s], error)))
                 return -1;
             if (++added < limit && (!last || s + 1 < b->batch))
@@ -151,12 +174,12 @@ static int prefill(struct bench *b, struct error *error)
             added = 0;
             if (interrupt_requested())
                 return INTERRUPTED;
-            if (engine_under_way(engine) == engine_depth(engine) && engine_collect(engine, NULL, error) < 0)
+            if (engine_under_way(engine) == engine_depth(engine) && collect(b, error))
                 return -1;
             if (engine_submit(engine, error))
                 return -1;
         }
-    return collect_all(engine, error);
+    return collect_all(b, error);
 }
 
 /* Submits a step that makes one token for every sequence. */
@@ -205,6 +228,7 @@ static int open_sequences(struct bench *b, struct error *error)
 {
     struct sampler_options greedy = sampler_defaults();
     for (int32_t s = 0; s < b->batch; s++) {
+        b->made[s] = 0;
         b->sequences[s] = sequence_open(b->program->engine, adapter_of(b, s), error);
         b->slot[s] = draw_open(b->program->engine, &greedy, error);
         if (b->sequences[s] < 0 || b->slot[s] < 0)
@@ -238,7 +262,7 @@ static int decode(struct bench *b, int32_t gen, bool measured, struct error *err
         for (; submitted < gen && engine_under_way(engine) < engine_depth(engine); submitted++)
             if (submit_step(b, error))
                 return -1;
-        if (engine_collect(engine, NULL, error) < 0)
+        if (collect(b, error))
             return -1;
         double end = clock_seconds();
         if (measured)
@@ -313,6 +337,23 @@ static int run_all(struct bench *b, struct error *error)
     return outcome;
 }
 
+/* The same texts with guesses. */
+static int run_drafts(struct bench *b, struct error *error)
+{
+    b->drafts = (struct bench_drafts){
+        .engine = b->program->engine,
+        .options = draft_chosen(&b->draft, b->program->engine),
+        .prompt = b->prompt,
+        .gen = b->gen,
+        .batch = b->batch,
+        .repeat = b->repeat,
+        .prompts = b->prompts,
+        .plain = b->text,
+        .adapter = b->adapters,
+    };
+    return b->drafts.options.kind == DRAFT_NONE || b->gen == 0 ? 0 : bench_drafts_run(&b->drafts, error);
+}
+
 /* The figures that are printed. */
 struct result {
     struct bandwidth bandwidth;
@@ -339,6 +380,12 @@ static struct result summarise(struct bench *b, struct bandwidth bandwidth, doub
     if (r.decode_median > 0 && bandwidth.bytes_per_second > 0)
         r.share = (double)r.step_bytes / bandwidth.bytes_per_second / r.decode_median;
     return r;
+}
+
+static struct bench_plain plain_of(const struct result *r)
+{
+    return (struct bench_plain){
+        .seconds = r->decode_median, .bytes = (double)r->step_bytes, .bandwidth = r->bandwidth.bytes_per_second};
 }
 
 static struct roofs roofs_of(const struct result *r)
@@ -426,6 +473,11 @@ static void print_json(const struct bench *b, const struct result *r)
         key_number(&out, "peak_flops_per_second", r->peak);
         key_number(&out, "prefill_peak_share", r->peak_share);
     }
+    struct bench_plain plain = plain_of(r);
+    if (b->drafts.steps) {
+        json_key(&out, "drafts");
+        bench_drafts_json(&b->drafts, &plain, &out);
+    }
     if (b->by_stage) {
         json_key(&out, "stages");
         if (b->cpu_stages[PREFILL])
@@ -472,6 +524,9 @@ static void print_text(const struct bench *b, const struct result *r)
     if (b->steps)
         printf("roof       %10.1f %%          a step must read %.1f MB: %.3f ms at that bandwidth\n", r->share * 100,
                (double)r->step_bytes / 1e6, r->share * r->decode_median * 1e3);
+    struct bench_plain plain = plain_of(r);
+    if (b->drafts.steps)
+        bench_drafts_print(&b->drafts, &plain);
     if (b->by_stage && b->cpu_stages[PREFILL])
         print_cpu_stages(b, r, NULL);
     if (b->stages.steps)
@@ -483,16 +538,24 @@ static int allocate(struct bench *b)
     size_t batch = (size_t)b->batch;
     b->sequences = malloc(batch * sizeof *b->sequences);
     b->slot = malloc(batch * sizeof *b->slot);
+    b->made = calloc(batch, sizeof *b->made);
+    b->adapters = malloc(batch * sizeof *b->adapters);
+    b->prompts = malloc(batch * (size_t)b->prompt * sizeof *b->prompts);
+    b->text = malloc(batch * ((size_t)b->gen + 1) * sizeof *b->text);
     b->prefill = malloc((size_t)b->repeat * sizeof *b->prefill);
     b->decode = malloc(((size_t)b->repeat * (size_t)b->gen + 1) * sizeof *b->decode);
     bool cpu = engine_gpu(b->program->engine) == NULL;
     for (int phase = 0; cpu && phase < PHASES; phase++)
         if (!(b->cpu_stages[phase] = stages_open(b->program->model, engine_threads(b->program->engine))))
             return -1;
-    if (!b->sequences || !b->slot || !b->prefill || !b->decode)
+    if (!b->sequences || !b->slot || !b->prefill || !b->decode || !b->made || !b->adapters || !b->prompts || !b->text)
         return -1;
-    for (int32_t s = 0; s < b->batch; s++)
+    for (int32_t s = 0; s < b->batch; s++) {
         b->sequences[s] = b->slot[s] = -1;
+        b->adapters[s] = adapter_of(b, s);
+        for (int32_t place = 0; place < b->prompt; place++)
+            b->prompts[(size_t)s * (size_t)b->prompt + (size_t)place] = prompt_token(b, s, place);
+    }
     return 0;
 }
 
@@ -523,6 +586,8 @@ static int bench_opened(struct bench *b)
     double peak = 0;
     engine_set_watch(program->engine, NULL);
     if (!outcome)
+        outcome = run_drafts(b, &error);
+    if (!outcome)
         outcome = measure_bandwidth(b, &bandwidth, &error);
     if (!outcome && b->cpu_stages[PREFILL])
         peak = peak_measure(program->engine, engine_threads(program->engine));
@@ -551,18 +616,21 @@ int command_bench(const struct model *model, int argc, char **argv)
         b.gen = model->max_seq / 3;
         b.prompt = model->max_seq - b.gen;
     }
-    struct option table[OPTIONS];
+    struct option table[OPTIONS], drafts[DRAFT_OPTIONS];
     program_init(&program, model, usage, about, notes);
     make_table(&b, table);
-    struct option_group groups[2] = {{"Options", table, OPTIONS}};
+    draft_table(&b.draft, model, drafts);
+    struct option_group groups[3] = {{"Options", table, OPTIONS}, {"Speculation", drafts, DRAFT_OPTIONS}};
     int operands;
-    int status = program_parse(&program, groups, 1, argc, argv, &operands);
+    int status = program_parse(&program, groups, 2, argc, argv, &operands);
     if (status >= 0)
         return status;
     struct error error;
     if (operands)
         error_set(&error, "unexpected '%.100s': bench takes options only", argv[0]);
     if (operands || (!all_adapters(&b) && (b.adapter = lora_slot(&program, b.lora, &error)) < -1)) {
+        status = program_fail(&program, &error, EXIT_USAGE);
+    } else if (draft_check(&b.draft, model, &error)) {
         status = program_fail(&program, &error, EXIT_USAGE);
     } else if (check_options(&b, model, &error)) {
         status = program_fail(&program, &error, EXIT_ERROR);
@@ -573,6 +641,11 @@ int command_bench(const struct model *model, int argc, char **argv)
     free(b.slot);
     free(b.prefill);
     free(b.decode);
+    free(b.made);
+    free(b.adapters);
+    free(b.prompts);
+    free(b.text);
+    bench_drafts_free(&b.drafts);
     for (int phase = 0; phase < PHASES; phase++)
         stages_close(b.cpu_stages[phase]);
     program_close(&program);

@@ -6,6 +6,7 @@
 #include "chat.h"
 #include "command.h"
 #include "conversation.h"
+#include "draft_options.h"
 #include "generate.h"
 #include "interrupt.h"
 #include "line_editor.h"
@@ -20,6 +21,7 @@ struct chat_options {
     struct bias_list bias;
     struct string_list stop;
     const char *system, *lora;
+    struct draft_choice draft;
     int32_t count, adapter;
     bool special, verbose;
 };
@@ -115,6 +117,9 @@ static void print_speed(const struct chat *chat, const struct generation *genera
             generation->ids.count, generation->decode_seconds,
             generation->decode_seconds > 0 ? (double)generation->ids.count / generation->decode_seconds : 0,
             finish_name(generation->finish));
+    if (generation->drafts.cycles)
+        fprintf(stderr, "drafts: %lld of %lld tokens accepted in %lld steps\n", (long long)generation->drafts.accepted,
+                (long long)generation->drafts.drafted, (long long)generation->drafts.cycles);
 }
 
 /* What a person should know of how the answer ended. */
@@ -308,6 +313,7 @@ static int chat_opened(struct chat *chat)
     struct program *program = chat->program;
     struct error error;
     const char *system = chat->options->system;
+    struct draft_options drafts = draft_chosen(&chat->options->draft, program->engine);
     if (!(chat->editor = line_editor_open())) {
         error_set(&error, "out of memory");
         return program_fail(program, &error, EXIT_ERROR);
@@ -315,6 +321,9 @@ static int chat_opened(struct chat *chat)
     if (conversation_open(&chat->conversation, program->model, program->engine, program->tokenizer,
                           chat->options->adapter, &error) ||
         (system && conversation_set_system(&chat->conversation, system, strlen(system), &error)))
+        return program_fail(program, &error, EXIT_ERROR);
+    if (drafts.kind != DRAFT_NONE &&
+        !(chat->conversation.speculation = speculation_open(program->engine, &drafts, 1, &error)))
         return program_fail(program, &error, EXIT_ERROR);
     return converse(chat);
 }
@@ -325,26 +334,29 @@ int command_chat(const struct model *model, int argc, char **argv)
     struct chat_options options = {.count = -1, .sampler = sampling_defaults(&model->generation)};
     struct chat chat = {.program = &program, .options = &options, .conversation = {.sequence = -1}};
     program_init(&program, model, usage, about, notes);
-    struct option texts[TEXT_OPTIONS], choice[SAMPLING_OPTIONS];
+    struct option texts[TEXT_OPTIONS], choice[SAMPLING_OPTIONS], drafts[DRAFT_OPTIONS];
     text_table(&options, texts);
     sampling_table(&options.sampler, &options.bias, choice);
-    struct option_group groups[3] = {{"Conversation", texts, TEXT_OPTIONS},
-                                     {"Choice of tokens", choice, SAMPLING_OPTIONS}};
+    draft_table(&options.draft, model, drafts);
+    struct option_group groups[4] = {{"Conversation", texts, TEXT_OPTIONS},
+                                     {"Choice of tokens", choice, SAMPLING_OPTIONS},
+                                     {"Speculation", drafts, DRAFT_OPTIONS}};
     int operands;
-    int status = program_parse(&program, groups, 2, argc, argv, &operands);
+    int status = program_parse(&program, groups, 3, argc, argv, &operands);
     if (status >= 0)
         return status;
     struct error error;
-    if (check_options(&program, &options, operands, argv, &error) ||
+    if (check_options(&program, &options, operands, argv, &error) || draft_check(&options.draft, model, &error) ||
         (options.adapter = lora_slot(&program, options.lora, &error)) < -1)
         status = program_fail(&program, &error, EXIT_USAGE);
     else if (chat_check(model->chat, NULL, &error)) /* before the weights are read */
         status = program_fail(&program, &error, EXIT_ERROR);
     else if ((status = program_engine(&program, 1, model->max_seq)) == EXIT_OK)
         status = chat_opened(&chat);
+    speculation_close(chat.conversation.speculation);
     conversation_close(&chat.conversation);
     line_editor_close(chat.editor);
     program_close(&program);
-    options_free(groups, 2);
+    options_free(groups, 3);
     return status;
 }

@@ -193,6 +193,8 @@ static int keep_common(struct conversation *conversation, const struct token_lis
            conversation->stored.id[common] == prompt->id[common])
         common++;
     conversation->prompt_tokens = prompt->count;
+    if (conversation->speculation)
+        common = (size_t)speculation_reusable(conversation->speculation, 0, (int32_t)common);
     conversation->reused_tokens = common;
     if (common < conversation->stored.count &&
         sequence_rollback(conversation->engine, conversation->sequence, (int32_t)common, error))
@@ -238,6 +240,7 @@ int conversation_answer(struct conversation *conversation, const struct generate
     own.tokenizer = conversation->tokenizer;
     own.continues = true;
     own.sequence = conversation->sequence;
+    own.speculation = conversation->speculation;
     memset(generation, 0, sizeof *generation);
     int failed =
         render(conversation, conversation->messages, conversation->count, true, &text, error) ||

@@ -20,11 +20,12 @@ struct conversation {
     const struct tokenizer *tokenizer;
     struct message *messages; /* [count] */
     size_t count, capacity;
-    int32_t adapter;          /* that it is held with; -1: none */
-    int sequence;             /* -1: none yet */
-    struct token_list stored; /* what the sequence holds */
-    struct token_list stop;   /* ids that end an answer */
-    size_t prompt_tokens;     /* of the last answer's prompt, and how many of them were stored already */
+    int32_t adapter;                 /* that it is held with; -1: none */
+    int sequence;                    /* -1: none yet */
+    struct token_list stored;        /* what the sequence holds */
+    struct token_list stop;          /* ids that end an answer */
+    struct speculation *speculation; /* guesses tokens ahead, as its member 0; NULL: nobody does */
+    size_t prompt_tokens;            /* of the last answer's prompt, and how many of them were stored already */
     size_t reused_tokens;
 };
 
