@@ -80,6 +80,7 @@ struct cuda_model {
     int32_t pack_kernel;   /* repacks a section (templates/cuda/pack.cu) */
     int32_t random_kernel; /* random weights, row-major (templates/cuda/random.cu) */
     int32_t read_kernel;   /* read bandwidth (templates/cuda/read.cu); -1: none */
+    bool own_heads;        /* steps with adapters look for heads of their own (adapter.h, full) */
     int32_t sample_kernel; /* chooses tokens (cuda_draw.h, templates/cuda/sample.cu); -1: none, the host does it */
     int32_t cuda_version;  /* of the compiler that made the images, as cuDriverGetVersion counts: 13000; 0: unknown */
     const struct cuda_section *sections;
@@ -95,6 +96,8 @@ struct cuda_model {
     int32_t cost_count;
     /* Launches the stages of one step of up to `rows` rows, in order, with cuda_launch. Captured once a bucket. */
     void (*enqueue)(struct cuda_stream *stream, const struct cuda_step *step, int rows);
+    /* The same for a step with rows that have an adapter; NULL: the package has no adapters. */
+    void (*enqueue_adapters)(struct cuda_stream *stream, const struct cuda_step *step, int rows);
     /* The same for a bulk step (docs/cuda.md, "Two classes"): bulk_rows rows of one sequence from a position that is a
        multiple of them, with cuda_launch and cuda_product. */
     void (*enqueue_bulk)(struct cuda_stream *stream, const struct cuda_step *step);

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "cuda_adapters.h"
 #include "cuda_draw.h"
 #include "cuda_load.h"
 #include "engine_tree.h"
@@ -64,7 +65,11 @@ static void place_fixed(struct cuda_plan *plan, const struct model *model)
     plan->draw_counts = up(sizeof(struct cuda_counts));
     plan->output_row = up(plan->draw_counts + sizeof(struct cuda_draw_counts));
     plan->draw = up(plan->output_row + outputs * sizeof(int32_t));
-    plan->row = up(plan->draw + draws * sizeof(struct cuda_draw));
+    plan->group = up(plan->draw + draws * sizeof(struct cuda_draw));
+    plan->output_group =
+        plan->group + up((uint64_t)cuda_adapters_groups(model, model->max_rows) * sizeof(struct cuda_group));
+    plan->row =
+        plan->output_group + up((uint64_t)cuda_adapters_groups(model, model->max_outputs) * sizeof(struct cuda_group));
     plan->path = up(plan->row + rows * sizeof(struct cuda_row));
     plan->paths = engine_tree_paths(model);
     plan->record_bytes = plan->path + (uint64_t)plan->paths * sizeof(int32_t);
@@ -77,6 +82,7 @@ static void place_fixed(struct cuda_plan *plan, const struct model *model)
     plan->sample_part = take(plan, draws * CUDA_SAMPLE_CHUNKS * sizeof(struct cuda_sample_part));
     plan->sample_arrivals = take(plan, draws * sizeof(uint32_t));
     plan->workspace = take(plan, plan->bulk ? CUDA_WORKSPACE : 0);
+    plan->adapters = take(plan, cuda_adapters_bytes(model));
     plan->state = plan->bytes;
 }
 

@@ -12,11 +12,13 @@ enum { CUDA_RECORDS = 2 }; /* steps that can be under way: what a step reads is 
 /* Offsets into the block; sizes are what the next offset leaves. */
 struct cuda_plan {
     uint64_t weights, arena, logits;
-    uint64_t record[CUDA_RECORDS];               /* struct cuda_counts, then: */
-    uint64_t draw_counts, output_row, draw, row; /* from the start of a record */
-    uint64_t path;                               /* behind the last row: [paths] */
+    uint64_t record[CUDA_RECORDS];          /* struct cuda_counts, then: */
+    uint64_t draw_counts, output_row, draw; /* from the start of a record */
+    uint64_t group, output_group, row;
+    uint64_t path; /* behind the last row: [paths] */
     uint64_t record_bytes;
     uint64_t tables, chosen;
+    uint64_t adapters;                                                /* cuda_adapters.h */
     uint64_t draw_slot, sample_scratch, sample_part, sample_arrivals; /* cuda_draw.h */
     uint64_t staging;              /* of the load, in place of all that follows the weights */
     uint64_t state;                /* pages, then scratch slots */

@@ -38,9 +38,31 @@ struct cuda_row {
 
 /* The numbers of one step. Rows >= rows of a bucket are padding: kernels may compute them, never store their keys. */
 struct cuda_counts {
-    int32_t rows;    /* 1 <= rows <= the bucket's */
-    int32_t outputs; /* rows whose logits are wanted, 0 <= outputs <= rows */
-    int32_t reserved[2];
+    int32_t rows;                  /* 1 <= rows <= the bucket's */
+    int32_t outputs;               /* rows whose logits are wanted, 0 <= outputs <= rows */
+    int32_t groups, output_groups; /* of rows and of outputs with adapters */
+    int32_t adapter_tiles;         /* tiles of 16 rows that the largest A of these adapters has */
+    int32_t reserved[3];
+};
+
+/* LoRA (adapter.h): what an adapter does at a site, where it lies on the device. */
+struct cuda_adapter_site {
+    uint64_t a; /* device addresses; 0: there is none. A: tiles of 16 rows in fragment order, ranks padded with zero
+                           rows; at the embedding [vocab, rank] as in the blob */
+    uint64_t b; /* [rows, rank] elements */
+    uint64_t row_scale; /* [rows] f32 */
+    uint64_t bias;      /* [rows] f32 */
+    uint64_t full;      /* head: tiles in fragment order; embedding: [vocab, hidden] elements */
+    int32_t rank;       /* as in the blob: columns of B; 0: neither A nor B */
+    float scale;
+};
+
+/* Rows of a step with the same adapter, as many as the tensor cores take at once. */
+enum { CUDA_GROUP_ROWS = 8 };
+
+struct cuda_group {
+    int32_t adapter, rows;
+    int32_t row[CUDA_GROUP_ROWS]; /* [rows] of the step; among the outputs, for groups of outputs */
 };
 
 struct cuda_step {
@@ -54,8 +76,11 @@ struct cuda_step {
     unsigned char *state;         /* pages, then scratch slots; a page as in the C kernels (shapes.cuh state_slot) */
     unsigned char *arena;         /* struct activations of shapes.cuh, zero at load */
     float *logits;                /* [max_outputs][vocab] */
-    int32_t table;                /* entries of one page table */
-    int32_t pages_total;          /* scratch slot i is slot pages_total * page + i */
+    const struct cuda_adapter_site *adapters; /* [adapter slots][sites]; NULL: the package has none */
+    const struct cuda_group *group;           /* [counts.groups] all rows with an adapter, each once */
+    const struct cuda_group *output_group;    /* [counts.output_groups] */
+    int32_t table;                            /* entries of one page table */
+    int32_t pages_total;                      /* scratch slot i is slot pages_total * page + i */
 };
 
 /* The kernels that the runtime launches itself have parameters of their own:

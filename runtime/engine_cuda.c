@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cuda_adapters.h"
 #include "cuda_blas.h"
 #include "cuda_device.h"
 #include "cuda_draws.h"
@@ -36,12 +37,15 @@ struct engine_device {
     char variant[32];
 
     struct record record[CUDA_RECORDS];
-    CUgraphExec *graph; /* [bucket_count][CUDA_RECORDS][without draws, with] NULL: not captured yet */
+    CUgraphExec
+        *graph; /* [bucket_count][CUDA_RECORDS][without adapters, with][without draws, with] NULL: not captured yet */
     CUgraphExec bulk_graph[CUDA_RECORDS][2];
     struct cuda_blas *blas; /* of bulk steps; NULL: there are none */
     struct cuda_draws draws;
+    struct cuda_adapters adapters;
     struct cuda_timing timing;
     bool timed;
+    bool adapted; /* the step being submitted has rows with adapters */
     uint64_t submitted, collected;
 
     const char **traces; /* [trace_count] of model.traces, those that the kernels leave to be seen */
@@ -109,7 +113,9 @@ static int allocate(struct engine_device *device, struct state **state, struct e
         return -1;
     if (cuda_draws_open(&device->draws, device->model, plan, &device->stream, device->memory, error))
         return -1;
-    device->graph = calloc((size_t)device->model->cuda->bucket_count * CUDA_RECORDS * 2, sizeof(CUgraphExec));
+    if (cuda_adapters_open(&device->adapters, device->model, &device->stream, device->memory + plan->adapters, error))
+        return -1;
+    device->graph = calloc((size_t)device->model->cuda->bucket_count * CUDA_RECORDS * 4, sizeof(CUgraphExec));
     device->traces = calloc((size_t)device->model->trace_count + 1, sizeof *device->traces);
     if (!device->graph || !device->traces)
         return error_set(error, "out of memory for graphs");
@@ -134,7 +140,7 @@ static void cuda_close(struct engine_device *device)
         (void)driver->cuStreamSynchronize(device->stream.handle);
     if (device->uploads)
         (void)driver->cuStreamDestroy_v2(device->uploads);
-    for (int32_t i = 0; device->graph && i < device->model->cuda->bucket_count * CUDA_RECORDS * 2; i++)
+    for (int32_t i = 0; device->graph && i < device->model->cuda->bucket_count * CUDA_RECORDS * 4; i++)
         if (device->graph[i])
             (void)driver->cuGraphExecDestroy(device->graph[i]);
     for (int i = 0; i < CUDA_RECORDS * 2; i++)
@@ -155,6 +161,7 @@ static void cuda_close(struct engine_device *device)
     cuda_timing_close(&device->timing);
     cuda_draws_close(&device->draws);
     cuda_tables_close(&device->tables);
+    cuda_adapters_close(&device->adapters);
     if (device->memory)
         (void)driver->cuMemFree_v2(device->memory);
     cuda_stream_close(&device->stream);
@@ -235,6 +242,12 @@ static int cuda_load_weights(struct engine_device *device, const struct engine_o
     return cuda_stream_finish(&device->stream, "clearing memory", error);
 }
 
+static int cuda_adapter(struct engine_device *device, int32_t slot, const char *name, const unsigned char *blob,
+                        uint64_t bytes, struct error *error)
+{
+    return enter(device, error) ? -1 : cuda_adapters_put(&device->adapters, slot, name, blob, bytes, error);
+}
+
 static const char *cuda_variant(const struct engine_device *device)
 {
     return device->variant;
@@ -285,6 +298,9 @@ static int upload_record(struct engine_device *device, const struct engine_batch
     struct record *record = &device->record[place];
     struct cuda_counts counts = {.rows = batch->rows, .outputs = batch->outputs};
     struct cuda_row *row = (struct cuda_row *)(void *)(record->host + plan->row);
+    cuda_adapters_group(&device->adapters, batch, &counts, (struct cuda_group *)(void *)(record->host + plan->group),
+                        (struct cuda_group *)(void *)(record->host + plan->output_group));
+    device->adapted = counts.groups > 0;
     memcpy(record->host, &counts, sizeof counts);
     memcpy(record->host + plan->output_row, batch->output_row, (size_t)batch->outputs * sizeof(int32_t));
     cuda_tables_begin(&device->tables, place);
@@ -343,6 +359,9 @@ static struct cuda_step step_of(const struct engine_device *device, int place)
         .state = memory + plan->state,
         .arena = memory + plan->arena,
         .logits = (float *)(void *)(memory + plan->logits),
+        .adapters = (const struct cuda_adapter_site *)(void *)(memory + plan->adapters),
+        .group = (const struct cuda_group *)(void *)(record + plan->group),
+        .output_group = (const struct cuda_group *)(void *)(record + plan->output_group),
         .table = plan->table,
         .pages_total = plan->pages,
     };
@@ -353,7 +372,7 @@ struct enqueue {
     const struct engine_device *device;
     struct cuda_step step;
     int rows, place;
-    bool draws, bulk;
+    bool draws, bulk, adapters;
 };
 
 static void enqueue_step(void *context, struct cuda_stream *stream)
@@ -362,6 +381,8 @@ static void enqueue_step(void *context, struct cuda_stream *stream)
     const struct engine_device *device = enqueue->device;
     if (enqueue->bulk)
         device->model->cuda->enqueue_bulk(stream, &enqueue->step);
+    else if (enqueue->adapters)
+        device->model->cuda->enqueue_adapters(stream, &enqueue->step, enqueue->rows);
     else
         device->model->cuda->enqueue(stream, &enqueue->step, enqueue->rows);
     if (enqueue->draws)
@@ -406,6 +427,7 @@ static int launch(struct engine_device *device, const struct engine_batch *batch
         .place = place,
         .draws = batch->draws > 0,
         .bulk = is_bulk(device, batch),
+        .adapters = device->adapted,
     };
     if (batch->trace) {
         struct cuda_tracer tracer = {.model = device->model,
@@ -425,8 +447,9 @@ static int launch(struct engine_device *device, const struct engine_batch *batch
     }
     if (device->timed)
         return cuda_timing_run(&device->timing, enqueue_step, &enqueue, error);
-    CUgraphExec *graph = enqueue.bulk ? &device->bulk_graph[place][enqueue.draws]
-                                      : &device->graph[(bucket * CUDA_RECORDS + place) * 2 + enqueue.draws];
+    CUgraphExec *graph =
+        enqueue.bulk ? &device->bulk_graph[place][enqueue.draws]
+                     : &device->graph[((bucket * CUDA_RECORDS + place) * 2 + enqueue.adapters) * 2 + enqueue.draws];
     if (!*graph && !(*graph = cuda_stream_capture(&device->stream, enqueue_step, &enqueue, error)))
         return -1;
     return cuda_check(driver, driver->cuGraphLaunch(*graph, device->stream.handle), "launching a step", error);
@@ -608,6 +631,7 @@ const struct engine_backend engine_cuda = {
     .close = cuda_close,
     .load = cuda_load_weights,
     .verifies = true,
+    .adapter = cuda_adapter,
     .variant = cuda_variant,
     .threads = cuda_threads,
     .gpu = cuda_gpu,

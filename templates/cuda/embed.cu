@@ -13,6 +13,34 @@ static __constant__ float FREQUENCY$rotary.suffix$[HEAD_DIM / 2] = {
 };
 
 //% end
+//% if adapters then
+/* A token's t = A x is a row of A. */
+INLINE float low_rank(const struct cuda_adapter_site *at, int token, int column)
+{
+    const element *b = (const element *)at->b + (size_t)column * (size_t)at->rank;
+    const element *t = (const element *)at->a + (size_t)token * (size_t)at->rank;
+    float sum = 0.0f;
+    for (int i = 0; i < at->rank; i += 8) {
+        uint4 x = __ldg((const uint4 *)(t + i)), w = __ldg((const uint4 *)(b + i));
+        uint32_t xs[4] = {x.x, x.y, x.z, x.w}, ws[4] = {w.x, w.y, w.z, w.w};
+#pragma unroll
+        for (int j = 0; j < 4; j++) {
+            sum = __fmaf_rn(to_float((uint16_t)ws[j]), to_float((uint16_t)xs[j]), sum);
+            sum = __fmaf_rn(to_float((uint16_t)(ws[j] >> 16)), to_float((uint16_t)(xs[j] >> 16)), sum);
+        }
+    }
+    return __fmul_rn(at->scale, sum);
+}
+
+/* The same column of a row's embedding as its adapter has it. */
+INLINE float adapted(const struct cuda_adapter_site *at, int token, int column, float value)
+{
+    if (at->full)
+        return to_float(((const element *)at->full)[(size_t)token * HIDDEN + (size_t)column]);
+    return at->rank > 0 ? __fadd_rn(value, low_rank(at, token, column)) : value;
+}
+
+//% end
 /* Two elements of a row of the embedding, from an even column on. */
 INLINE uint32_t two_of(const struct cuda_step &step, int token, int column)
 {
@@ -68,6 +96,12 @@ extern "C" __global__ void __launch_bounds__(256)
     (void)index;
     let_next_start();
     wait_for_previous();
+//% if adapters then
+    /* Nothing of this step's has been counted yet (adapter.cuh). */
+    if (r == 0)
+        for (int i = (int)threadIdx.x; i < LAYERS * ADAPTER_STAGES + 1; i += 256)
+            a->arrived[i] = 0;
+//% end
     if (r >= step.counts->rows)
         return;
     struct cuda_row row = step.row[r];
@@ -81,6 +115,15 @@ extern "C" __global__ void __launch_bounds__(256)
             uint32_t both = two_of(step, token, column);
             first = to_float((uint16_t)both);
             second = to_float((uint16_t)(both >> 16));
+//% if adapters then
+            if (row.adapter >= 0) {
+                const struct cuda_adapter_site *at =
+                    step.adapters + (size_t)row.adapter * ADAPTER_SITES + EMBEDDING_SITE;
+                first = adapted(at, token, column, first);
+                if (column + 1 < HIDDEN)
+                    second = adapted(at, token, column + 1, second);
+            }
+//% end
             a->residual[r][column] = first;
             float gained = __fmul_rn(second, column + 1 < HIDDEN ? gain[column + 1] : 0.0f);
             if (column + 1 < HIDDEN)

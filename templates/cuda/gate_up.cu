@@ -1,11 +1,18 @@
 /* Norm, gate and up products, and their gated activation: gated = $activation$(gate) * up. A tile has 8 gate rows and the 8
  * up rows that belong to them, so both meet in one warp.
  */
+//% if adapters then
+#include "adapter.cuh"
+//% end
 #include "product.cuh"
 #include "shapes.cuh"
 
 enum { SLICES = HIDDEN_PADDED / 64, PAIRS = TILE / 2 };
 typedef $product$ product;
+//% if adapters then
+/* gate, up */
+typedef adapted<product, $maker$, 2, false, $shared$> adapted_product;
+//% end
 
 INLINE float $activation$(float x)
 {
@@ -13,7 +20,7 @@ INLINE float $activation$(float x)
 }
 
 extern "C" __global__ void __launch_bounds__(product::threads, product::blocks) $cluster$
-    $name$(const __grid_constant__ struct cuda_step step, const __grid_constant__ struct layer layer, int)
+    $name$(const __grid_constant__ struct cuda_step step, const __grid_constant__ struct layer layer, int$index$)
 {
     extern __shared__ uint4 shared[];
     __shared__ float scale[product::rows];
@@ -23,9 +30,25 @@ extern "C" __global__ void __launch_bounds__(product::threads, product::blocks) 
 //% end
     int first_row = (int)blockIdx.x / product::grid_splits * product::rows;
 
+//% if adapters then
+    __shared__ int slot[product::rows];
+    adapted_product adapters(step, index * LAYER_SITES + GATE_SITE, index * ADAPTER_STAGES + GATE_UP_STAGE, first_row,
+                             slot, shared);
+    if (adapters.made(a->input))
+        return;
+    product sums;
+    sums.prefetch(shared, matrix(step, layer.gate_up), adapters.block());
+    auto spot_of = [&](const output<product> &out) {
+        int row = (sums.first_tile + out.tile) * PAIRS + out.place % PAIRS;
+        return spot{out.place / PAIRS, out.exists() && row < INTERMEDIATE ? row : -1};
+    };
+    let_next_start();
+    adapters.prefetch(spot_of);
+//% else
     product sums;
     sums.prefetch(shared, matrix(step, layer.gate_up));
     let_next_start();
+//% end
     wait_for_previous();
     if (sums.idle() || (first_row > 0 && first_row >= step.counts->rows))
         return;
@@ -33,6 +56,9 @@ extern "C" __global__ void __launch_bounds__(product::threads, product::blocks) 
     sums.multiply(a->input, row_of, [&](int warp, int warps) {
         for (int row = warp; row < product::rows; row += warps)
             scale[row] = inverse_rms<HIDDEN_TILES>(a->squares[row_of(row)], HIDDEN, $epsilon$);
+//% if adapters then
+        adapters.meanwhile(warp, warps, spot_of);
+//% end
     });
 
     /* 16 neighbouring lanes have a tile: 8 gates, then the 8 ups. */
@@ -41,10 +67,23 @@ extern "C" __global__ void __launch_bounds__(product::threads, product::blocks) 
         output<product> out(i);
         int row = first_row + out.row, column = (sums.first_tile + out.tile) * PAIRS + out.place % PAIRS;
         bool exists = out.exists() && column < INTERMEDIATE && row < PADDED_ROWS;
+//% if adapters then
+        float value = 0.0f;
+        if (exists) {
+            spot at = spot_of(out);
+            value = __fmul_rn(adapters.add(sums.sum(out.tile, out.row, out.place), i, out, at), scale[out.row]);
+            value = adapters.scaled(value, out, at);
+//%    if bias then
+            value = __fadd_rn(value, bias[out.place < PAIRS ? column : INTERMEDIATE + column]);
+//%    end
+            value = adapters.biased(value, out, at);
+        }
+//% else
         float value = exists ? __fmul_rn(sums.sum(out.tile, out.row, out.place), scale[out.row]) : 0.0f;
-//% if bias then
+//%    if bias then
         if (exists)
             value = __fadd_rn(value, bias[out.place < PAIRS ? column : INTERMEDIATE + column]);
+//%    end
 //% end
         float up = __shfl_xor_sync(0xffffffffu, value, PAIRS);
         if (exists && out.place < PAIRS)

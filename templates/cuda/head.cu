@@ -1,10 +1,16 @@
 /* The end of a step: the last norm, and the logits of the rows that asked for them.
  */
+//% if adapters then
+#include "adapter.cuh"
+//% end
 #include "product.cuh"
 #include "shapes.cuh"
 
 enum { SLICES = HIDDEN_PADDED / 64 };
 typedef $product$ product;
+//% if adapters then
+typedef adapted<product, $maker$, 1, true, $shared$> adapted_product;
+//% end
 
 extern "C" __global__ void __launch_bounds__(product::threads, product::blocks) $cluster$
     $name$(const __grid_constant__ struct cuda_step step, const __grid_constant__ struct layer, int)
@@ -16,10 +22,27 @@ extern "C" __global__ void __launch_bounds__(product::threads, product::blocks) 
 
     /* The counts and the output rows are there before the step's first kernel starts. */
     int outputs = smaller(step.counts->outputs - first, product::rows);
+//% if adapters then
+    __shared__ int slot[product::rows];
+    adapted_product adapters(step, HEAD_SITE, LAYERS * ADAPTER_STAGES, first, slot, shared);
+    if (adapters.made(a->input))
+        return;
+    product sums;
+    if (outputs > 0)
+        sums.prefetch(shared, matrix(step, HEAD_OFFSET), adapters.block());
+    auto spot_of = [&](const output<product> &out) {
+        int row = (sums.first_tile + out.tile) * TILE + out.place;
+        return spot{0, out.exists() && row < VOCAB ? row : -1};
+    };
+    let_next_start();
+    if (outputs > 0)
+        adapters.prefetch(spot_of);
+//% else
     product sums;
     if (outputs > 0)
         sums.prefetch(shared, matrix(step, HEAD_OFFSET));
     let_next_start();
+//% end
     wait_for_previous();
     if (outputs <= 0 || sums.idle())
         return;
@@ -27,14 +50,26 @@ extern "C" __global__ void __launch_bounds__(product::threads, product::blocks) 
     sums.multiply(a->input, row_of, [&](int warp, int warps) {
         for (int output = warp; output < outputs; output += warps)
             scale[output] = inverse_rms<HIDDEN_TILES>(a->squares[row_of(output)], HIDDEN, $epsilon$);
+//% if adapters then
+        adapters.meanwhile(warp, warps, spot_of);
+//% end
     });
 
 #pragma unroll product::unroll
     for (int i = 0; i < product::thread_outputs; i++) {
         output<product> out(i);
         int column = (sums.first_tile + out.tile) * TILE + out.place;
+//% if adapters then
+        if (out.exists() && out.row < outputs && column < VOCAB) {
+            spot at = spot_of(out);
+            float value = __fmul_rn(adapters.add(sums.sum(out.tile, out.row, out.place), i, out, at), scale[out.row]);
+            value = adapters.biased(adapters.scaled(value, out, at), out, at);
+            step.logits[(size_t)(first + out.row) * VOCAB + (size_t)column] = value;
+        }
+//% else
         if (out.exists() && out.row < outputs && column < VOCAB)
             step.logits[(size_t)(first + out.row) * VOCAB + (size_t)column] =
                 __fmul_rn(sums.sum(out.tile, out.row, out.place), scale[out.row]);
+//% end
     }
 }

@@ -29,20 +29,28 @@ static void launch(struct cuda_stream *stream, const struct cuda_step *step, con
                 (int)sizeof *weights, layer);
 }
 
-void cuda_step_model(struct cuda_stream *stream, const struct cuda_step *step, int rows);
+//% for i, way in ipairs(steps) do
+//%    if i > 1 then
 
-void cuda_step_model(struct cuda_stream *stream, const struct cuda_step *step, int rows)
+/* The same for steps with rows that have an adapter. */
+//%    end
+void $way.name$(struct cuda_stream *stream, const struct cuda_step *step, int rows);
+
+void $way.name$(struct cuda_stream *stream, const struct cuda_step *step, int rows)
 {
-    launch(stream, step, "$begin.trace$", $begin.constant$, rows, &LAYER[0], -1);
+    launch(stream, step, "$way.begin.trace$", $way.begin.constant$, rows, &LAYER[0], -1);
 
-//% for _, run in ipairs(runs) do
+//%    for _, run in ipairs(way.runs) do
     for (int layer = $run.first$; layer < $run.last$; layer++) {
         const struct layer *weights = &LAYER[layer];
-//%    for _, stage in ipairs(run.stages) do
+//%       for _, stage in ipairs(run.stages) do
         launch(stream, step, "$stage.trace$", $stage.constant$, rows, weights, layer);
-//%    end
+//%       end
     }
 
-//% end
-    launch(stream, step, "$finish.trace$", $finish.constant$, rows, &LAYER[LAYERS - 1], -1);
+//%    end
+//%    for _, stage in ipairs(way.finish) do
+    launch(stream, step, "$stage.trace$", $stage.constant$, rows, &LAYER[LAYERS - 1], -1);
+//%    end
 }
+//% end

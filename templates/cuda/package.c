@@ -59,6 +59,9 @@ static const int32_t BUCKETS[] = {$table.concat(buckets, ", ")$};
 void cuda_bulk_model(struct cuda_stream *stream, const struct cuda_step *step);
 //% end
 void cuda_step_model(struct cuda_stream *stream, const struct cuda_step *step, int rows);
+//% if adapters then
+void cuda_step_adapters(struct cuda_stream *stream, const struct cuda_step *step, int rows);
+//% end
 
 extern const struct cuda_model package_cuda;
 
@@ -82,6 +85,10 @@ const struct cuda_model package_cuda = {
     .costs = COSTS,
     .cost_count = sizeof COSTS / sizeof COSTS[0],
     .enqueue = cuda_step_model,
+//% if adapters then
+    .enqueue_adapters = cuda_step_adapters,
+    .own_heads = $own_heads$,
+//% end
 //% if bulk then
     .bulk_bytes = $bulk.bytes$,
     .bulk_rows = BULK_ROWS,

@@ -72,9 +72,13 @@ template <int rows> INLINE void put_sums(float *sums, float4 sum)
 template <typename product> struct output {
     int tile, row, place; /* of the block, of the block, of the tile */
 
-    INLINE_METHOD output(int i)
+    INLINE_METHOD output(int i) : output(i, (int)threadIdx.x)
     {
-        int number = i * product::threads + (int)threadIdx.x;
+    }
+    /* That of another thread. */
+    INLINE_METHOD output(int i, int thread)
+    {
+        int number = i * product::threads + thread;
         tile = number / (product::rows * TILE);
         row = number / TILE % product::rows;
         place = number % TILE;
@@ -96,7 +100,9 @@ template <int rows_, int tiles_, int total_tiles, int slices, int warps_, int de
     enum {
         rows = rows_,   /* of the step: at most 8 */
         tiles = tiles_, /* of the block */
+        tile_groups = (total_tiles + tiles - 1) / tiles,
         grid_splits = 1,
+        spare_warp = 1, /* `meanwhile` is a warp's that does nothing else */
         warps = warps_,
         threads = (warps + 1) * LANES,   /* one more warp for what else there is to do */
         blocks = threads <= 256 ? 2 : 1, /* of a processor */
@@ -152,14 +158,14 @@ template <int rows_, int tiles_, int total_tiles, int slices, int warps_, int de
         place = place + pair_bytes == ring_bytes ? 0 : place + pair_bytes;
     }
 
-    /* Starts to read the weights. */
-    INLINE_METHOD void prefetch(uint4 *shared, const uint4 *matrix)
+    /* Starts to read the weights. block: the number of its group of tiles. */
+    INLINE_METHOD void prefetch(uint4 *shared, const uint4 *matrix, int block = (int)blockIdx.y)
     {
         int lane = (int)threadIdx.x % LANES, warp = (int)threadIdx.x / LANES;
         own = shared_address(shared) + (uint32_t)(warp * ring_bytes + lane * 16);
         sums = (float *)((char *)shared + warps * ring_bytes);
         policy = read_once();
-        first_tile = (int)blockIdx.y * tiles;
+        first_tile = block * tiles;
         block_tiles = smaller(tiles, total_tiles - first_tile);
         weights = matrix + (size_t)first_tile * (slices * SLICE_WEIGHTS) + lane;
         next_tile = next_slice = 0;
@@ -263,7 +269,9 @@ struct blocked {
 #else
         has_wide = 0,
 #endif
+        spare_warp = 0,
         multiplied_tiles = tiles_,
+        tile_groups = (total_tiles + multiplied_tiles - 1) / multiplied_tiles,
         tiles = multiplied_tiles / splits, /* whose sums this block finishes */
         groups = rows / 8,
         across = rows / warp_rows,
@@ -346,13 +354,13 @@ struct blocked {
         }
     }
 
-    INLINE_METHOD void prefetch(uint4 *shared_memory, const uint4 *matrix)
+    INLINE_METHOD void prefetch(uint4 *shared_memory, const uint4 *matrix, int block = (int)blockIdx.y)
     {
         shared = shared_memory;
         ring = shared_address(shared);
         policy = read_once();
         rank = (int)blockIdx.x % grid_splits;
-        block_tile = (int)blockIdx.y * multiplied_tiles;
+        block_tile = block * multiplied_tiles;
         first_tile = block_tile + (splits == 1 ? 0 : rank * tiles);
         weights = matrix + (size_t)block_tile * (slices * SLICE_WEIGHTS);
         first_slice = splits == 1 ? 0 : first_unit(rank) * SLICES_OF_UNIT;

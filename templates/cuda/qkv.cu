@@ -10,6 +10,9 @@
  * both meet in one warp; tiles of values have 16 dims in order.
  */
 //% end
+//% if adapters then
+#include "adapter.cuh"
+//% end
 #include "product.cuh"
 #include "shapes.cuh"
 
@@ -19,6 +22,10 @@ enum { SLICES = HIDDEN_PADDED / 64 };
 enum { SLICES = HIDDEN_PADDED / 64, PAIRS = TILE / 2, HALF = HEAD_DIM / 2, HEAD_TILES = HEAD_DIM / TILE };
 //% end
 typedef $product$ product;
+//% if adapters then
+/* queries, keys, values */
+typedef adapted<product, $maker$, 3, false, $shared$> adapted_product;
+//% end
 
 extern "C" __global__ void __launch_bounds__(product::threads, product::blocks) $cluster$
     $name$(const __grid_constant__ struct cuda_step step, const __grid_constant__ struct layer layer, int index)
@@ -37,9 +44,32 @@ extern "C" __global__ void __launch_bounds__(product::threads, product::blocks) 
 
     int rows = step.counts->rows; /* there before the step's first kernel starts, like the rows themselves */
 
+//% if adapters then
+    __shared__ int slot_of_adapter[product::rows];
+    adapted_product adapters(step, index * LAYER_SITES, index * ADAPTER_STAGES, first_row, slot_of_adapter, shared);
+    if (adapters.made(a->input))
+        return;
+    product sums;
+    sums.prefetch(shared, matrix(step, layer.qkv), adapters.block());
+    auto spot_of = [&](const output<product> &out) {
+        int tile = sums.first_tile + out.tile, row = tile * TILE + out.place;
+//%    if not qk_norm then
+        /* pairs of rope */
+        int head = tile / HEAD_TILES, pair = tile % HEAD_TILES * PAIRS + out.place % PAIRS;
+        if (head < HEADS + KV_HEADS)
+            row = head * HEAD_DIM + pair + out.place / PAIRS * HALF;
+//%    end
+        if (!out.exists() || row >= QKV)
+            return spot{0, -1};
+        return row < QUERY ? spot{0, row} : row < QUERY + KEY ? spot{1, row - QUERY} : spot{2, row - QUERY - KEY};
+    };
+    let_next_start();
+    adapters.prefetch(spot_of);
+//% else
     product sums;
     sums.prefetch(shared, matrix(step, layer.qkv));
     let_next_start();
+//% end
     wait_for_previous();
     if (sums.idle() || first_row >= rows)
         return;
@@ -64,19 +94,33 @@ extern "C" __global__ void __launch_bounds__(product::threads, product::blocks) 
             slot[row] = first_row + row < rows ? own_slot(step, step.row[first_row + row]) : -1;
 //% end
         }
+//% if adapters then
+        adapters.meanwhile(warp, warps, spot_of);
+//% end
     });
 
 //% if qk_norm then
+//%    if not adapters then
     (void)index;
+//%    end
 #pragma unroll product::unroll
     for (int i = 0; i < product::thread_outputs; i++) {
         output<product> out(i);
         int row = first_row + out.row, column = (sums.first_tile + out.tile) * TILE + out.place;
         if (out.exists() && column < QKV && row < PADDED_ROWS) {
+//%    if adapters then
+            spot at = spot_of(out);
+            float value = __fmul_rn(adapters.add(sums.sum(out.tile, out.row, out.place), i, out, at), scale[out.row]);
+            value = adapters.scaled(value, out, at);
+//%    else
             float value = __fmul_rn(sums.sum(out.tile, out.row, out.place), scale[out.row]);
-//% if bias then
+//%    end
+//%    if bias then
             value = __fadd_rn(value, bias[column]);
-//% end
+//%    end
+//%    if adapters then
+            value = adapters.biased(value, out, at);
+//%    end
             a->qkv[row][column] = value;
         }
     }
@@ -90,11 +134,24 @@ extern "C" __global__ void __launch_bounds__(product::threads, product::blocks) 
         int dim = turns ? tile_of_head * PAIRS + out.place % PAIRS + out.place / PAIRS * HALF
                         : tile_of_head * TILE + out.place;
 
+//%    if adapters then
+        float value = 0.0f;
+        if (exists) {
+            spot at = spot_of(out);
+            value = __fmul_rn(adapters.add(sums.sum(out.tile, out.row, out.place), i, out, at), scale[out.row]);
+            value = adapters.scaled(value, out, at);
+//%       if bias then
+            value = __fadd_rn(value, bias[head * HEAD_DIM + dim]);
+//%       end
+            value = adapters.biased(value, out, at);
+        }
+//%    else
         float value = exists ? __fmul_rn(sums.sum(out.tile, out.row, out.place), scale[out.row]) : 0.0f;
-//% if bias then
+//%       if bias then
         if (exists)
             value = __fadd_rn(value, bias[head * HEAD_DIM + dim]);
-//% end
+//%       end
+//%    end
         float partner = __shfl_xor_sync(0xffffffffu, value, PAIRS);
         if (!exists)
             continue;

@@ -8,10 +8,13 @@ local cuda = {}
 
 cuda.runtime_headers = { "cuda_draw.h", "cuda_model.h", "cuda_step.h" }
 
--- The headers that kernels share: all that there are.
-local function headers()
+-- The headers that kernels share: all that there are, but for those of adapters where a package has none.
+local function headers(gpu)
    local names = {}
-   for _, path in ipairs(host.embedded_list "templates/cuda/") do names[#names + 1] = path:match("([^/]+%.cuh)$") end
+   for _, path in ipairs(host.embedded_list "templates/cuda/") do
+      local name = path:match("([^/]+%.cuh)$")
+      if name ~= "adapter.cuh" or gpu.adapted then names[#names + 1] = name end
+   end
    return names
 end
 
@@ -102,21 +105,29 @@ function cuda.add(files, plan, recipe)
    local stages = source.map(gpu.stages, stage_values)
    local by_stage = {}
    for i, stage in ipairs(gpu.stages) do by_stage[stage] = stages[i] end
+   local function step(name, stages_of, finish)
+      return {
+         name = name, begin = by_stage[stages_of.begin],
+         finish = source.map(finish, function(stage) return by_stage[stage] end),
+         runs = source.map(stages_of.runs, function(run)
+            return { first = run.first, last = run.last,
+                     stages = source.map(run.stages, function(stage) return by_stage[stage] end) }
+         end),
+      }
+   end
    local common = {
       dtype = plan.dtype, rotaries = plan.rotaries, constant_lines = source.constant_lines(gpu.constants),
       buffer_lines = source.buffer_lines(gpu.buffers, " ALIGNED"), field_lines = source.field_lines(gpu.layer_fields),
-      offsets = gpu.offsets, stages = stages, begin = by_stage[gpu.begin], finish = by_stage[gpu.finish],
-      runs = source.map(gpu.runs, function(run)
-         return { first = run.first, last = run.last,
-                  stages = source.map(run.stages, function(stage) return by_stage[stage] end) }
-      end),
+      offsets = gpu.offsets, stages = stages, adapters = gpu.adapted ~= nil,
+      steps = { step("cuda_step_model", gpu, { gpu.finish }),
+                gpu.adapted and step("cuda_step_adapters", gpu.adapted, gpu.adapted.finish) },
       kernels = source.map(gpu.kernels, function(kernel) return { name = kernel.name, constant = constant(kernel.name) } end),
    }
    local function add(name, template, values, kernel)
       files[#files + 1] = { path = "src/cuda/" .. name, text = source.expand(plan, recipe, "cuda/" .. template, values, kernel),
                             variants = false, cuda_kernel = kernel }
    end
-   for _, name in ipairs(headers()) do add(name, name, common) end
+   for _, name in ipairs(headers(gpu)) do add(name, name, common) end
    add("kernels.h", "kernels.h", common)
    add("layers.h", "layers.h",
        source.merged(common, { layer_lines = source.layer_lines(gpu.layer_fields, gpu.layers) }))
@@ -129,7 +140,7 @@ function cuda.add(files, plan, recipe)
    add("package.c", "package.c", source.merged(common, {
       targets = image_tables(gpu.targets), kernel_lines = kernel_lines(gpu.kernels),
       section_lines = section_lines(gpu.sections), trace_lines = trace_lines(gpu.traces),
-      cost_lines = cost_lines(gpu.costs), weights_bytes = gpu.weights_bytes, bulk = gpu.bulk or false,
+      cost_lines = cost_lines(gpu.costs), own_heads = gpu.adapted ~= nil and #gpu.adapted.finish > 1, weights_bytes = gpu.weights_bytes, bulk = gpu.bulk or false,
       buckets = gpu.buckets,
       others = source.map(gpu.others, function(other)
          return { role = other.role, constant = constant(other.kernel.name) }

@@ -55,14 +55,14 @@ end
 --
 --    sites      as above
 --    list       the adapters that are built in, in order of their slots: { name, bytes, sites = { [number] = padded rank },
---               section = "adapter.NAME", rank = the largest, site_count }; rank 0: the site has no low-rank part (a bias,
---               a whole matrix)
+--               full = { [number] = true }, section = "adapter.NAME", rank = the largest, site_count }; rank 0: the site has
+--               no low-rank part (a bias, a whole matrix, which `full` says)
 --    slots, max_rank   reserved behind them, and the padded rank that those may have
 --    rank       the padded rank that kernels have room for: the largest of all
 --    number_of   a site's number by its name: within its layer, or "head", "embedding"
 --    touches(number, ...)   whether any adapter may change one of these sites
 --
--- built_in: what the reader made of recipe.lora: { name, bytes, sites } each.
+-- built_in: what the reader made of recipe.lora: { name, bytes, sites, full } each.
 function adapters.plan(description, recipe, built_in)
    local slots = recipe.lora_slots or 0
    if #built_in == 0 and slots == 0 then return nil end
@@ -74,7 +74,7 @@ function adapters.plan(description, recipe, built_in)
    result.number_of = { head = outside, embedding = outside + 1 }
    for i, name in ipairs(adapters.layer_sites) do result.number_of[name] = i - 1 end
    for i, adapter in ipairs(built_in) do
-      local entry = { name = adapter.name, bytes = adapter.bytes, sites = adapter.sites,
+      local entry = { name = adapter.name, bytes = adapter.bytes, sites = adapter.sites, full = adapter.full or {},
                       section = "adapter." .. adapter.name, rank = 0, site_count = 0 }
       for number, rank in pairs(adapter.sites) do
          touched[number] = true

@@ -2,6 +2,7 @@
 -- launched for each number of rows. What the kernels themselves need is in cuda_stages.lua.
 
 local fail = require "fail"
+local cuda_adapters = require "plan.cuda_adapters"
 local cuda_bulk = require "plan.cuda_bulk"
 local cuda_stages = require "plan.cuda_stages"
 local cuda_targets = require "plan.cuda_targets"
@@ -249,6 +250,25 @@ local function runs_of(layer_stages)
    return runs
 end
 
+-- What steps with adapters run: the stages that adapters change have kernels of their own, the others are the same.
+-- -> { begin, runs, finish }
+local function adapted_steps(d, description, shared, lora, all, layer_stages, finish)
+   local layers = {}
+   local begin = all.add(cuda_stages.begin(d, description, shared, lora))
+   for i, layer in ipairs(description.layers) do
+      layers[i] = {}
+      for j, stage in ipairs(cuda_stages.layer(d, layer, i - 1, shared, lora)) do
+         layers[i][j] = stage.values.adapters and all.add(stage) or layer_stages[i][j]
+      end
+   end
+   local last = cuda_stages.finish(d, description, shared, lora)
+   local steps = { begin = begin, runs = runs_of(layers), finish = { last.values.adapters and all.add(last) or finish } }
+   if cuda_adapters.has_own_head(d, lora) then
+      steps.finish[2] = all.add(cuda_adapters.own_head(d, description.final_norm.eps))
+   end
+   return steps
+end
+
 -- plan(description, plan so far, recipe, shared) -> plan.cuda, or nil when no target is a GPU
 function cuda.plan(description, plan, recipe, shared)
    local targets = cuda_targets.expand(recipe.targets)
@@ -268,9 +288,15 @@ function cuda.plan(description, plan, recipe, shared)
    for i, layer in ipairs(description.layers) do
       layer_stages[i] = {}
       qk_norms[i] = layer.mixer.q_norm ~= nil
-      for j, stage in ipairs(cuda_stages.layer(d, layer, shared)) do layer_stages[i][j] = all.add(stage) end
+      for j, stage in ipairs(cuda_stages.layer(d, layer, i - 1, shared)) do layer_stages[i][j] = all.add(stage) end
    end
    local finish = all.add(cuda_stages.finish(d, description, shared))
+   local lora = plan.adapters
+   local adapted = lora and adapted_steps(d, description, shared, lora, all, layer_stages, finish)
+   if lora then
+      cuda_adapters.check(lora)
+      add_buffers(buffers, { name = "adapters", buffers = cuda_adapters.buffers })
+   end
    local others = {}
    for i, stage in ipairs(cuda_stages.others()) do others[i] = { role = stage.role, kernel = all.add_other(stage) } end
    for _, stage in ipairs(all.stages) do
@@ -280,6 +306,10 @@ function cuda.plan(description, plan, recipe, shared)
    local weights = cuda_weights.lay_out(plan.payload, qk_norms, description.head.tied)
    local bulk = cuda_bulk.plan(d, description, plan, shared, weights, all.add_kernel, begin, finish)
    local constants, sections = constants_of(d), weights.sections
+   if lora then
+      local more = cuda_adapters.constants(d, lora)
+      table.move(more, 1, #more, #constants + 1, constants)
+   end
    if bulk then
       constants[#constants + 1] = { name = "BULK_ROWS", value = bulk.rows, comment = "rows of a bulk step" }
       add_buffers(buffers, { name = "bulk", buffers = cuda_bulk.buffers })
@@ -289,7 +319,7 @@ function cuda.plan(description, plan, recipe, shared)
    return {
       targets = targets, dimensions = d, constants = constants, buffers = buffers, buckets = buckets,
       traces = traces_of(all.stages, buffers), costs = costs_of(all.stages), kernels = all.kernels, stages = all.stages,
-      others = others, begin = begin, finish = finish,
+      others = others, begin = begin, finish = finish, adapted = adapted,
       runs = runs_of(layer_stages), sections = sections, bulk = bulk, weights_bytes = weights.bytes,
       layer_fields = fields, layers = layers,
       offsets = {

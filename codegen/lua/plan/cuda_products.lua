@@ -49,7 +49,7 @@ local function streamed(rows, product)
    local units = ceil_div(product.slices, SLICES_OF_UNIT)
    local tune = product.tune or {}
    local tiles, warps = tune.tiles or tiles_of_block(product.tiles), tune.warps or warps_for(units)
-   local sums = tiles * units * rows * SUM_STRIDE * 4
+   local sums = tiles * units * rows * SUM_STRIDE * 4 + (product.adapters and tiles * rows * TILE * 4 or 0)
    local pairs_of_warp = ceil_div(units, warps) * tiles * SLICES_OF_UNIT // 2
    local rounds = ceil_div(ceil_div(product.tiles, tiles), PROCESSORS)
    local room = math.min(MOST_SHARED - sums, rounds == 3 and THIRD or MOST_SHARED)
@@ -89,12 +89,13 @@ end
 -- class(product, rows) -> { way, rows, tiles, threads, shared, text }
 local function class_of(product, rows)
    local cut = { tiles = product.tiles, tiles_name = product.tiles_name, slices = product.columns // SLICE,
-                 tune = product.tune }
+                 tune = product.tune, adapters = product.adapters }
    return rows <= 8 and streamed(rows, cut) or blocked(rows, cut)
 end
 
 -- How a stage that is a product is launched (the fields of cuda_stages.lua), and what its template is given besides.
 --    product: tiles, tiles_name (its constant in shapes.cuh), columns (padded to 64),
+--    adapters: whether there is to be room for what adapters add to a block's outputs (cuda_adapters.lua)
 --    tune: nil, or { tiles, warps, depth } of a block, for trying; by class above 8 rows
 -- -> { classes, threads(class), shared(class), grid(rows, class), values(class): the template's `product` and `cluster` }
 function products.stage(product)

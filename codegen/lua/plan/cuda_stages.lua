@@ -17,6 +17,7 @@
 --    traces    what --dump shows when the stage is done: { { name, buffer, columns } }, columns a constant of shapes.cuh
 --    cost      FLOPs a row, bytes of weights a step; for people
 
+local cuda_adapters = require "plan.cuda_adapters"
 local cuda_attention = require "plan.cuda_attention"
 local cuda_products = require "plan.cuda_products"
 
@@ -25,31 +26,38 @@ local cuda_stages = {}
 -- Cost of a product: what a row computes, and the bytes of weights that a step reads.
 local function product(rows, columns) return { flops_per_row = 2 * rows * columns, weight_bytes = 2 * rows * columns } end
 
--- A product: its tiles of weight rows, their constant, its padded columns. cuda_products decides how it is cut.
-local function product_stage(stage, tiles, constant, columns)
-   local cut = cuda_products.stage { tiles = tiles, tiles_name = constant, columns = columns }
+-- A product: its tiles of weight rows, their constant, its padded columns. cuda_products decides how it is cut. lora: nil, or
+-- the adapters that may change one of its `sites`, which are numbers.
+local function product_stage(stage, tiles, constant, columns, lora, sites)
+   local adapts = lora ~= nil and lora.touches(table.unpack(sites))
+   local cut = cuda_products.stage { tiles = tiles, tiles_name = constant, columns = columns, adapters = adapts }
    stage.classes, stage.threads, stage.shared, stage.grid = cut.classes, cut.threads, cut.shared, cut.grid
    stage.class_values = cut.values
-   return stage
+   stage.values.adapters, stage.values.index = adapts, adapts and " index" or ""
+   return adapts and cuda_adapters.adapt(stage, columns, lora, #sites) or stage
 end
 
--- begin(d, description, shared) -> the stage before the layers. d: the dimensions; shared: dtype, rotaries ...
-function cuda_stages.begin(d, description, shared)
+-- begin(d, description, shared, lora) -> the stage before the layers. d: the dimensions; shared: dtype, rotaries ...;
+-- lora: nil, or plan.adapters: for steps with rows that have an adapter
+function cuda_stages.begin(d, description, shared, lora)
    return {
-      name = "embed", template = "embed.cu", values = { tied = description.head.tied, hidden = d.hidden }, threads = 256,
+      name = "embed", template = "embed.cu", suffix = lora and "lora", threads = 256,
+      values = { tied = description.head.tied, hidden = d.hidden, adapters = lora ~= nil },
       grid = function(rows) return rows end, -- a block a row
       traces = { { "embed", "residual", "HIDDEN" } }, summary = "embedding, the first norm, angles of the positions",
       cost = { flops_per_row = 3 * d.hidden, weight_bytes = 0 },
    }
 end
 
--- layer(d, layer's description, shared) -> the stages of a layer, in order
-function cuda_stages.layer(d, layer, shared)
+-- layer(d, layer's description, number, shared, lora) -> the stages of layer `number` (0, 1, ...), in order. Those that an
+-- adapter changes have values.adapters.
+function cuda_stages.layer(d, layer, number, shared, lora)
    local mixer, ffn = layer.mixer, layer.ffn
    local key = d.kv_heads * d.head_dim
    local qk_norm = mixer.q_norm ~= nil
    local stages = {}
    local function add(stage) stages[#stages + 1] = stage end
+   local function sites_of(stage) return cuda_adapters.sites_of(stage, number) end
 
    -- Without query/key norm the product turns queries and keys itself (its tiles are packed as ROTARY: pairs of RoPE
    -- meet in one thread) and writes the pages; with it, it writes `qkv` (packed as ROWS) and rope_state follows.
@@ -62,7 +70,7 @@ function cuda_stages.layer(d, layer, shared)
       traces = { qk_norm and { "qkv", "qkv", "QKV" } or { "query", "query", "QUERY" } },
       summary = "norm, query/key/value projections" .. (qk_norm and "" or ", rope, keys and values to the pages"),
       cost = product(d.qkv, d.hidden),
-   }, d.qkv_tiles, "QKV_TILES", d.hidden_padded))
+   }, d.qkv_tiles, "QKV_TILES", d.hidden_padded, lora, sites_of "qkv"))
    if qk_norm then
       add {
          name = "rope_state", template = "rope_state.cu", values = {
@@ -81,35 +89,35 @@ function cuda_stages.layer(d, layer, shared)
    add(product_stage({
       name = "attention_output", template = "project_residual.cu", values = {
          title = "Output projection of the attention", weight = "attention_output", bias = mixer.o.bias ~= nil,
-         depth = "QUERY", input = "attention", gain = "mlp_norm",
+         depth = "QUERY", input = "attention", gain = "mlp_norm", site = "OUTPUT_SITE", stage = "OUTPUT_STAGE",
       },
       traces = { { "attention_output", "residual", "HIDDEN" } },
       summary = "output projection, residual, the norm's input", cost = product(d.hidden, d.query),
-   }, d.hidden_tiles, "HIDDEN_TILES", d.query_padded))
+   }, d.hidden_tiles, "HIDDEN_TILES", d.query_padded, lora, sites_of "attention_output"))
    add(product_stage({
       name = "gate_up", template = "gate_up.cu", values = {
          activation = ffn.activation, bias = ffn.gate.bias ~= nil, epsilon = layer.ffn_norm.eps + 0.0,
       },
       traces = { { "gate_up", "gated", "INTERMEDIATE" } },
       summary = "norm, gate and up projections, activation", cost = product(2 * d.intermediate, d.hidden),
-   }, d.gate_up_tiles, "GATE_UP_TILES", d.hidden_padded))
+   }, d.gate_up_tiles, "GATE_UP_TILES", d.hidden_padded, lora, sites_of "gate_up"))
    add(product_stage({
       name = "down", template = "project_residual.cu", values = {
          title = "Down projection of the MLP", weight = "down", bias = ffn.down.bias ~= nil, depth = "INTERMEDIATE",
-         input = "gated", gain = "next_norm",
+         input = "gated", gain = "next_norm", site = "DOWN_SITE", stage = "DOWN_STAGE",
       },
       traces = { { "down", "residual", "HIDDEN" } },
       summary = "down projection, residual, the next norm's input", cost = product(d.hidden, d.intermediate),
-   }, d.hidden_tiles, "HIDDEN_TILES", d.intermediate_padded))
+   }, d.hidden_tiles, "HIDDEN_TILES", d.intermediate_padded, lora, sites_of "down"))
    return stages
 end
 
--- finish(d, description, shared) -> the stage behind the layers
-function cuda_stages.finish(d, description, shared)
+-- finish(d, description, shared, lora) -> the stage behind the layers
+function cuda_stages.finish(d, description, shared, lora)
    return product_stage({
       name = "head", template = "head.cu", values = { epsilon = description.final_norm.eps + 0.0 },
       summary = "last norm, logits", cost = product(d.vocab, d.hidden),
-   }, d.vocab_tiles, "VOCAB_TILES", d.hidden_padded)
+   }, d.vocab_tiles, "VOCAB_TILES", d.hidden_padded, lora, { cuda_adapters.head_site(d) })
 end
 
 -- Kernels that are no stage of a step; the runtime launches them (cuda_model.h: role_kernel). Not all have the role's name:

@@ -78,9 +78,13 @@ function peft.built_in(recipe, sites)
       if name ~= recipe.merge_lora then
          local adapter = peft.open(name, recipe.lora[name], sites, false)
          if recipe.random_weights then check_random(adapter, sites) end
-         local ranks = {}
-         for number, site in pairs(adapter.sites) do ranks[number] = site.padded end
-         list[#list + 1] = { name = name, bytes = adapter.handle:blob_bytes(recipe.dtype), sites = ranks, adapter = adapter }
+         local ranks, full = {}, {}
+         for number, site in pairs(adapter.sites) do
+            ranks[number] = site.padded
+            full[number] = site.full ~= nil or nil
+         end
+         list[#list + 1] = { name = name, bytes = adapter.handle:blob_bytes(recipe.dtype), sites = ranks, full = full,
+                             adapter = adapter }
       end
    end
    return list
