@@ -37,6 +37,7 @@ enum { PREFILL, DECODE, PHASES };
 struct bench {
     struct program *program;
     int32_t prompt, gen, batch, repeat, chunk;
+    uint64_t seed;
     const char *lora;  /* an adapter's name, or "all" */
     int32_t adapter;   /* its slot; -1: none */
     int32_t *prompts;  /* [batch][prompt] */
@@ -56,7 +57,7 @@ struct bench {
     double flops;                      /* of a prefill on a CPU, counted in the run that warms up */
 };
 
-enum { OPTIONS = 7, INTERRUPTED = 1 };
+enum { OPTIONS = 8, INTERRUPTED = 1 };
 
 static void make_table(struct bench *b, struct option table[OPTIONS])
 {
@@ -100,6 +101,12 @@ static void make_table(struct bench *b, struct option table[OPTIONS])
          .help = "rows in a prefill step; 0: as many as a step can have",
          .maximum = INT32_MAX},
         lora_option(&b->lora),
+        {.name = "seed",
+         .letter = 's',
+         .kind = OPTION_SEED,
+         .target = &b->seed,
+         .value = "N",
+         .help = "seed of the prompts' random tokens (default: 1)"},
         {.name = "stages",
          .kind = OPTION_FLAG,
          .target = &b->by_stage,
@@ -128,7 +135,7 @@ static int check_options(const struct bench *b, const struct model *model, struc
 
 static int32_t prompt_token(const struct bench *b, int32_t sequence, int32_t place)
 {
-    return (int32_t)random_below(random_bits(1, (uint64_t)sequence, (uint64_t)place),
+    return (int32_t)random_below(random_bits(b->seed, (uint64_t)sequence, (uint64_t)place),
                                  (uint64_t)b->program->model->vocab);
 }
 
@@ -610,7 +617,7 @@ static int bench_opened(struct bench *b)
 int command_bench(const struct model *model, int argc, char **argv)
 {
     struct program program;
-    struct bench b = {.program = &program, .prompt = 128, .gen = 64, .batch = 1, .repeat = 3};
+    struct bench b = {.program = &program, .prompt = 128, .gen = 64, .batch = 1, .repeat = 3, .seed = 1};
     /* The defaults fit small contexts too. */
     if (model->max_seq < b.prompt + b.gen) {
         b.gen = model->max_seq / 3;

@@ -106,6 +106,13 @@ LATHE_API int lathe_sequence_fork(lathe_model *model, int sequence);
    will be wanted. Returns the number of its row, or -1: the step, the sequence or the memory for state is full, or the
    token does not exist; the step is unchanged then and can still be run. */
 LATHE_API int lathe_add(lathe_model *model, int sequence, int32_t token, bool logits);
+/* A token that may turn out to follow row `parent` of the step, which is the sequence's last row or another such token's; -1:
+   the sequence. The rows are a tree, level by level, each reading its own ancestors only. None is stored unless lathe_accept
+   says so. As lathe_add otherwise. */
+LATHE_API int lathe_add_child(lathe_model *model, int sequence, int parent, int32_t token, bool logits);
+/* After lathe_run, before the next row is added: stores the tokens of a path, rows from the top of a tree downwards. The rest
+   of the tree is forgotten. 0, or -1 on error. */
+LATHE_API int lathe_accept(lathe_model *model, const int32_t *rows, size_t count);
 /* Tokens for which the step still has room. */
 LATHE_API int32_t lathe_room(const lathe_model *model);
 /* Runs the step; the next one is empty. 0, or -1 on error. */

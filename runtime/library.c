@@ -208,6 +208,16 @@ int lathe_add(lathe_model *model, int sequence, int32_t token, bool logits)
     return engine_add(model->engine, sequence, token, logits, &model->error);
 }
 
+int lathe_add_child(lathe_model *model, int sequence, int parent, int32_t token, bool logits)
+{
+    return engine_add_child(model->engine, sequence, parent, token, logits, &model->error);
+}
+
+int lathe_accept(lathe_model *model, const int32_t *rows, size_t count)
+{
+    return engine_accept(model->engine, rows, count < INT32_MAX ? (int32_t)count : INT32_MAX, &model->error);
+}
+
 int32_t lathe_room(const lathe_model *model)
 {
     return engine_room(model->engine);
