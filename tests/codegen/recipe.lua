@@ -70,6 +70,21 @@ function tests.paths_of_a_file_are_relative_to_it()
                                     dtype = "f32" })
 end
 
+-- A draft head is a path, or a table of what the options say.
+function tests.draft_heads()
+   local path = check.file("r.lua", 'return { model = "m", eagle = { path = "heads/e3", depth = 7, taps = { 2, 16, 29 } } }')
+   local given = recipe.complete(recipe.load(path), path)
+   check.equal({ given.eagle, given.eagle_depth, given.eagle_taps, given.eagle_tokens, given.eagle_gap },
+               { check.folder .. "/heads/e3", 7, "2,16,29", 16, 0 })
+   check.equal(recipe.command(given, "build"), "lathe build m --eagle e3 --eagle-depth 7 --eagle-taps 2,16,29")
+   check.equal(complete { model = "m", eagle = "e" }.eagle_top_k, 4)
+   check.equal(complete({ model = "m" }).eagle_top_k, nil)
+   check.fails(function() complete { model = "m", eagle = { depth = 3 } } end, "eagle.path")
+   check.fails(function() complete { model = "m", eagle = { path = "e", frob = 3 } } end, "eagle.frob")
+   check.fails(function() complete { model = "m", eagle = { path = "e", depth = 0 } } end, "--eagle-depth", "1")
+   check.fails(function() complete { model = "m", eagle_depth = 3 } end, "--eagle-depth", "--eagle DIR")
+end
+
 function tests.files_that_fail()
    local function load(text) return function() recipe.load(check.file("r.lua", text)) end end
    check.fails(load "return {", "r.lua", "cannot be loaded", ":1:")

@@ -1,5 +1,6 @@
-/* Draft heads, on the kernels alone: what they draft after known texts is what the PyTorch reference drafts
-   (tests/fixtures/default, made by models/training/stage4_measure.py and stage5_eagle1.py). The packages have a main of their
+/* Draft heads, on the kernels alone. The default model's: what they draft after known texts is what the PyTorch reference drafts
+   (tests/fixtures/default, made by models/training/stage4_measure.py and stage5_eagle1.py). Small random heads of each published
+   layout (tests/fixtures/heads): their logits are the reference's. The packages have a main of their
    own (draft_driver/c/main.c), which makes the steps. */
 #include <check.h>
 #include <math.h>
@@ -7,7 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "compare.h"
 #include "fixture.h"
+#include "npy.h"
 #include "process.h"
 
 enum { TEXTS = 32, CHAIN = 5, LEVELS = 5, TOP_K = 4, TOTAL = 16, MOST_WORDS = 64 };
@@ -226,6 +229,61 @@ START_TEST(eagle1_drafts_are_the_reference_s)
 }
 END_TEST
 
+/* Published layouts. */
+static const char *const layouts[] = {"safeailab-eagle1", "safeailab-eagle1-qwen", "safeailab-eagle3", "specforge",
+                                      "speculators"};
+enum { LAYOUTS = sizeof layouts / sizeof *layouts };
+
+static const double tolerance_f32 = 2e-5;
+
+static void compare_logits(const char *program, const char *variant, const char *name, const cJSON *json,
+                           const struct npy *expected)
+{
+    struct ids ids = json_ids(json, "ids", name);
+    struct process_result result;
+    char *list = ids_text(ids.id, ids.count);
+    for (char *comma = strchr(list, ','); comma; comma = strchr(comma, ','))
+        *comma = ' ';
+    const char *input = text("text %zu %s\nunroll %d\n", ids.count, list, json_member(json, "steps", name)->valueint);
+    const char *arguments[] = {program, variant, NULL};
+    process_run(&result, &(struct process_options){.input = input}, arguments);
+    ck_assert_msg(result.status == 0, "%s %s: %.1000s", name, variant, result.err);
+    size_t count = expected->rows * expected->columns;
+    ck_assert_uint_eq(result.out_length, count * sizeof(float));
+    double error = relative_error((const float *)(const void *)result.out, expected->data, count);
+    printf("%s, %s: draft logits within %.1e\n", name, variant, error);
+    ck_assert_msg(error <= tolerance_f32, "%s, %s: draft logits differ by %.3e, at most %.0e allowed", name, variant,
+                  error, tolerance_f32);
+    process_free(&result);
+    free(list);
+    free(ids.id);
+}
+
+START_TEST(every_layout_gives_the_reference_s_logits)
+{
+    const char *name = layouts[_i], *heads = TEST_SOURCE_DIR "/tests/fixtures/heads";
+    struct npy expected;
+    npy_read(&expected, text("%s/%s.npy", heads, name));
+    char *source = file_read(text("%s/%s.json", heads, name), NULL);
+    cJSON *json = json_parse(source, name);
+    char program[512];
+    snprintf(program, sizeof program, "%s",
+             lathe_build(text("%s/target", heads), temporary_path("layout/%s", name), "--dtype", "f32", "--eagle",
+                         text("%s/%s", heads, name), "--templates", TEST_SOURCE_DIR "/tests/package/draft_driver",
+                         NULL));
+    int ran = 0;
+    for (int v = 0; v < 3; v++)
+        if (can_run(program, variants[v])) {
+            compare_logits(program, variants[v], name, json, &expected);
+            ran++;
+        }
+    ck_assert_int_gt(ran, 0);
+    cJSON_Delete(json);
+    free(source);
+    npy_free(&expected);
+}
+END_TEST
+
 int main(void)
 {
     temporary_folder();
@@ -235,6 +293,10 @@ int main(void)
     tcase_add_test(drafts, eagle3_drafts_are_the_reference_s);
     tcase_add_test(drafts, eagle1_drafts_are_the_reference_s);
     suite_add_tcase(suite, drafts);
+    TCase *small = tcase_create("layouts");
+    tcase_set_timeout(small, 300);
+    tcase_add_loop_test(small, every_layout_gives_the_reference_s_logits, 0, LAYOUTS);
+    suite_add_tcase(suite, small);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);
     int failed = srunner_ntests_failed(runner);
