@@ -35,3 +35,11 @@ temporary_folder() {
 
 # The generator under test.
 export lathe=${LATHE:-$PWD/build/lathe}
+
+# Sets CC to a compiler for `lathe build` that takes these flags as its last words: quick_compiler COMMAND FLAG. Needs
+# temporary_folder.
+quick_compiler() {
+    printf '#!/bin/sh\nexec %s "$@" %s\n' "$1" "$2" >"$folder/cc"
+    chmod +x "$folder/cc"
+    export CC=$folder/cc
+}

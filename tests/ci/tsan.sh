@@ -24,9 +24,13 @@ done
 sed -i '0,/stage_end(step, thread, STAGE_ROPE_STATE)/s//if (thread < 0) &/' "$package/src/model.c"
 grep -q 'if (thread < 0) stage_end' "$package/src/model.c" || fail "src/model.c has no stage rope_state to take the end from"
 build "$package"
-status=0
-"$program" run hello -n 24 --ignore-eos --threads 2 >"$folder/out" 2>&1 || status=$?
-if [ "$status" -ne 66 ] || ! grep -q "data race" "$folder/out"; then
-    fail "a stage that does not wait is not noticed (status $status)"
-fi
-echo "noticed: a stage that does not wait"
+# Whether two threads meet is up to the machine: once in a few runs is enough.
+for attempt in 1 2 3 4 5 6; do
+    status=0
+    "$program" run hello -n 24 --ignore-eos --threads 2 >"$folder/out" 2>&1 || status=$?
+    if [ "$status" -eq 66 ] && grep -q "data race" "$folder/out"; then
+        echo "noticed: a stage that does not wait (run $attempt)"
+        exit 0
+    fi
+done
+fail "a stage that does not wait is not noticed (status $status)"

@@ -97,23 +97,37 @@ const char *executable(const char *output)
     return text("%s/%s", output, slash ? slash + 1 : output);
 }
 
-const char *lathe_build(const char *model, const char *output, ...)
+/* lathe VERB MODEL -o OUTPUT --quiet OPTIONS..., the folders above OUTPUT being made first. */
+static void make(const char *verb, const char *model, const char *output, va_list options)
 {
-    const char *arguments[32] = {lathe(), "build", model, "-o", output, "--quiet"}, *more;
+    const char *arguments[32] = {lathe(), verb, model, "-o", output, "--quiet"}, *more;
     int count = 6;
-    va_list list;
-    va_start(list, output);
-    while ((more = va_arg(list, const char *)) && count < 31)
+    while ((more = va_arg(options, const char *)) && count < 31)
         arguments[count++] = more;
-    va_end(list);
     arguments[count] = NULL;
     struct process_result result;
     process_ok(&result, "mkdir", "-p", "--", text("%.*s", (int)(strrchr(output, '/') - output), output), NULL);
     process_free(&result);
     process_run(&result, NULL, arguments);
-    ck_assert_msg(result.status == 0, "lathe build %s: status %d: %.3000s", model, result.status, result.err);
+    ck_assert_msg(result.status == 0, "lathe %s %s: status %d: %.3000s", verb, model, result.status, result.err);
     process_free(&result);
+}
+
+const char *lathe_build(const char *model, const char *output, ...)
+{
+    va_list options;
+    va_start(options, output);
+    make("build", model, output, options);
+    va_end(options);
     return executable(output);
+}
+
+void lathe_generate(const char *model, const char *output, ...)
+{
+    va_list options;
+    va_start(options, output);
+    make("generate", model, output, options);
+    va_end(options);
 }
 
 int package_variants(const char *program, const char *names[MOST_VARIANTS])

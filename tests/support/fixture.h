@@ -47,6 +47,8 @@ const char *lathe(void);
 /* lathe build MODEL -o OUTPUT --quiet and more options (NULL ends them), the folders above OUTPUT being made first; fails
    the test with lathe's stderr. Returns the executable's path, in a static buffer of text(). */
 const char *lathe_build(const char *model, const char *output, ...) __attribute__((sentinel));
+/* The same with lathe generate. */
+void lathe_generate(const char *model, const char *output, ...) __attribute__((sentinel));
 /* The instruction sets of the package that this processor has, best first; how many. The names hold until the next call. */
 int package_variants(const char *program, const char *names[MOST_VARIANTS]);
 /* OUTPUT/NAME, NAME being the folder's own name; in a static buffer of text(). */
