@@ -60,36 +60,40 @@ void shrink(const struct step *step, int thread, struct adapted *in)
     in->units = (unsigned)at.unit;
 }
 
-/* The first `count` elements, at most all that an operand holds; the others zero. */
-INLINE operand load_rank(const element *from, int count)
+/* The first `count` elements; all that an operand holds, if whole, or if there are that many. The others are zero. */
+INLINE operand load_rank(bool whole, const element *from, int count)
 {
+    if (whole || count >= STRIDE)
+        return load_operand(from);
 #if defined(__AVX512BF16__)
-    return (operand)_mm512_maskz_loadu_epi16(count < STRIDE ? (1u << count) - 1 : ~0u, from);
+    return (operand)_mm512_maskz_loadu_epi16((1u << count) - 1, from);
 #else
-    return count < STRIDE ? load_some_operand(from, count) : load_operand(from);
+    return load_some_operand(from, count);
 #endif
 }
 
-/* sums[i] += scale * dot(B row i, t), for `outputs` rows of B. (clang-format misreads UNROLL.) */
+/* sums[i] += scale * dot(B row i, t), for `outputs` rows of B. whole, a constant where this is called: the rank is a multiple
+   of STRIDE. (clang-format misreads UNROLL.) */
 // clang-format off
-INLINE void expand_row(const element *b, int rank, int outputs, const element *t, float scale, float *sums)
+INLINE void expand_row(bool whole, const element *b, int rank, int outputs, const element *t, float scale, float *sums)
 {
     int i = 0;
     for (; i + 4 <= outputs; i += 4) {
         f32x16 sum[4] = {splat(0.0f), splat(0.0f), splat(0.0f), splat(0.0f)};
         for (int k = 0; k < rank; k += STRIDE) {
-            operand lanes = load_rank(t + k, rank - k);
+            operand lanes = load_rank(whole, t + k, rank - k);
             UNROLL for (int o = 0; o < 4; o++)
-                sum[o] = multiply_operands(load_rank(b + (i + o) * rank + k, rank - k), lanes, sum[o]);
+                sum[o] = multiply_operands(load_rank(whole, b + (i + o) * rank + k, rank - k), lanes, sum[o]);
         }
-        f32x4 four = sum_lanes_of_four(sum);
-        for (int o = 0; o < 4; o++)
-            sums[i + o] += scale * four[o];
+        f32x4 four;
+        memcpy(&four, sums + i, sizeof four);
+        four += scale * sum_lanes_of_four(sum);
+        memcpy(sums + i, &four, sizeof four);
     }
     for (; i < outputs; i++) {
         f32x16 sum = splat(0.0f);
         for (int k = 0; k < rank; k += STRIDE)
-            sum = multiply_operands(load_rank(b + i * rank + k, rank - k), load_rank(t + k, rank - k), sum);
+            sum = multiply_operands(load_rank(whole, b + i * rank + k, rank - k), load_rank(whole, t + k, rank - k), sum);
         sums[i] += scale * sum_lanes(sum);
     }
 }
@@ -109,8 +113,13 @@ static void expand_site(const struct step *step, int thread, const struct adapte
     }
     if (entry->rank) {
         const element *b = adapter_matrix(step, adapter, entry->b) + (size_t)output * (size_t)entry->rank;
-        for (int r = 0; r < rows; r++)
-            expand_row(b, entry->rank, outputs, activations(step)->shrunk[place][row + r], entry->scale, sums[r]);
+        for (int r = 0; r < rows; r++) {
+            const element *t = activations(step)->shrunk[place][row + r];
+            if (entry->rank % STRIDE == 0)
+                expand_row(true, b, entry->rank, outputs, t, entry->scale, sums[r]);
+            else
+                expand_row(false, b, entry->rank, outputs, t, entry->scale, sums[r]);
+        }
     }
     if (entry->row_scale) {
         const float *row_scale = adapter_vector(step, adapter, entry->row_scale) + output;
@@ -123,6 +132,28 @@ static void expand_site(const struct step *step, int thread, const struct adapte
         for (int r = 0; r < rows; r++)
             for (int i = 0; i < outputs; i++)
                 sums[r][i] += in->scale ? bias[i] / in->scale[row + r] : bias[i];
+    }
+}
+
+/* The outputs of a tile that a site has: from .. to - 1. */
+INLINE struct span outputs_of(const struct site *site, int start, int outputs)
+{
+    return (struct span){maximum(start, site->first), minimum(start + outputs, site->first + site->rows)};
+}
+
+void expand_ask(const struct step *step, const struct adapted *in, int start, int outputs, int first, int rows)
+{
+    for (int i = 0; i < in->runs && in->run[i].first < first + rows; i++) {
+        if (in->run[i].first + in->run[i].rows <= first)
+            continue;
+        for (int s = 0; s < in->site_count; s++) {
+            struct span span = outputs_of(&in->sites[s], start, outputs);
+            const struct adapter_entry *entry = entry_of(step, in, i, s);
+            const element *b = adapter_matrix(step, in->run[i].adapter, entry->b);
+            for (int k = (span.begin - in->sites[s].first) * entry->rank;
+                 k < (span.end - in->sites[s].first) * entry->rank; k += LINE)
+                ask_for(b + k);
+        }
     }
 }
 
@@ -139,11 +170,10 @@ void expand_runs(const struct step *step, int thread, const struct adapted *in, 
             barrier_until_first(step->barrier, in->units);
         waited = true;
         for (int s = 0; s < in->site_count; s++) {
-            const struct site *site = &in->sites[s];
-            int from = maximum(start, site->first), to = minimum(start + outputs, site->first + site->rows);
-            if (from < to)
-                expand_site(step, thread, in, i, s, from - site->first, to - from, row, end - row,
-                            (float(*)[TILE]) & sums[row - first][from - start]);
+            struct span span = outputs_of(&in->sites[s], start, outputs);
+            if (span.begin < span.end)
+                expand_site(step, thread, in, i, s, span.begin - in->sites[s].first, span.end - span.begin, row,
+                            end - row, (float(*)[TILE]) & sums[row - first][span.begin - start]);
         }
     }
 }
@@ -160,6 +190,6 @@ void expand_embedding(const struct step *step, const struct row *row, float *emb
     if (entry->rank) {
         const element *t = adapter_matrix(step, row->adapter, entry->a) + (size_t)row->token * (size_t)entry->rank;
         const element *b = adapter_matrix(step, row->adapter, entry->b);
-        expand_row(b, entry->rank, HIDDEN, t, entry->scale, embedding);
+        expand_row(false, b, entry->rank, HIDDEN, t, entry->scale, embedding);
     }
 }

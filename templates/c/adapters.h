@@ -57,14 +57,23 @@ INLINE const struct adapter_entry *entry_of(const struct step *step, const struc
 }
 
 #define shrink(...) OF_VARIANT(shrink)(__VA_ARGS__)
+#define expand_ask(...) OF_VARIANT(expand_ask)(__VA_ARGS__)
 #define expand_runs(...) OF_VARIANT(expand_runs)(__VA_ARGS__)
 #define expand_embedding(...) OF_VARIANT(expand_embedding)(__VA_ARGS__)
 
 /* This thread's share of the units of A x. */
 void shrink(const struct step *step, int thread, struct adapted *in);
 
+void expand_ask(const struct step *step, const struct adapted *in, int start, int outputs, int first, int rows);
 void expand_runs(const struct step *step, int thread, const struct adapted *in, int start, int outputs, int first,
                  int rows, float (*sums)[TILE]);
+
+/* Asks for what `expand` will read, which lies scattered: before the product of the tile, which takes a while. */
+INLINE void expand_ahead(const struct step *step, const struct adapted *in, int start, int outputs, int first, int rows)
+{
+    if (in->runs)
+        expand_ask(step, in, start, outputs, first, rows);
+}
 
 /* What adapters do to a tile: sums[r][i] is output start + i of input row first + r, before its norm's factor. */
 INLINE void expand(const struct step *step, int thread, const struct adapted *in, int start, int outputs, int first,

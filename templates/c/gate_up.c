@@ -39,6 +39,10 @@ void $name$($parameters$)
         struct unit unit = unit_of(&work, step->rows, gate, HIDDEN);
         float gates[ROW_BLOCK][TILE], ups[ROW_BLOCK][TILE];
         int start = unit.start, outputs = $outputs$;
+//% if sites then
+        expand_ahead(step, &adapted, start, outputs, unit.first, unit.rows);
+        expand_ahead(step, &adapted, INTERMEDIATE + start, outputs, unit.first, unit.rows);
+//% end
         const element *up_rows = up + (size_t)start * HIDDEN;
         multiply_tile(gate + (size_t)start * HIDDEN, outputs, HIDDEN, in.input[unit.first], unit.rows, up_rows, own,
                       gates);

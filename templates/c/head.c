@@ -36,6 +36,9 @@ void $name$(const struct step *step, int thread)
         struct unit unit = unit_of(&work, step->outputs, weight, HIDDEN);
         float sums[ROW_BLOCK][TILE];
         int start = unit.start, outputs = $outputs$;
+//% if sites then
+        expand_ahead(step, &adapted, start, outputs, unit.first, unit.rows);
+//% end
         multiply_tile(weight + (size_t)start * HIDDEN, outputs, HIDDEN, in.input[unit.first], unit.rows, unit.next, own,
                       sums);
 //% if sites then

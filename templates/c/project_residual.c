@@ -33,6 +33,9 @@ void $name$($parameters$)
         struct unit unit = unit_of(&work, step->rows, weight, DEPTH);
         float sums[ROW_BLOCK][TILE];
         int start = unit.start, outputs = $outputs$;
+//% if sites then
+        expand_ahead(step, &adapted, start, outputs, unit.first, unit.rows);
+//% end
         const element *input = a->$input$[unit.first];
         multiply_tile(weight + (size_t)start * DEPTH, outputs, DEPTH, input, unit.rows, unit.next, own, sums);
 //% if sites then

@@ -34,6 +34,9 @@ void $name$($parameters$)
         struct unit unit = unit_of(&work, step->rows, weight, HIDDEN);
         float sums[ROW_BLOCK][TILE];
         int start = unit.start, outputs = $outputs$;
+//% if sites then
+        expand_ahead(step, &adapted, start, outputs, unit.first, unit.rows);
+//% end
         multiply_tile(weight + (size_t)start * HIDDEN, outputs, HIDDEN, in.input[unit.first], unit.rows, unit.next, own,
                       sums);
 //% if sites then
