@@ -65,7 +65,7 @@ for name in story long; do
         [ "$(hash_of "$tmp/serial")" = "$(hash_of "$tmp/whole")" ]
     verdict "$name twice" $? "$(hash_of "$tmp/serial")"
 done
-LATHE_CUDA_TARGET=80 score story "$tmp/ptx" --ids "$text" >/dev/null
+score story "$tmp/whole" --ids "$text"
 LATHE_CUDA_TARGET=ptx80 score story "$tmp/ptx" --ids "$text"
 check "story from PTX" ./check logits "$tmp/whole.npy" "$tmp/ptx.npy" 1
 
@@ -115,28 +115,3 @@ refuses() { # NAME PART COMMAND...
 refuses "more state than there is memory" "too little GPU memory" ./long/long run --ids 1 -n 1 --kv-memory 2T
 refuses "no GPU to be seen" "no GPU" env CUDA_VISIBLE_DEVICES= ./long/long run --ids 1 -n 1
 refuses "a text longer than its state" "out of state pages" ./long/long run --ids "$(ids 100 2000)" -n 1 --kv-memory 100K
-
-bench() { # NAME OPTION...
-    local out name=$1
-    if ! out=$(timeout 120 "$(package "$name")" bench "${@:2}" --json); then
-        echo "FAILED bench $*: $out"
-        return
-    fi
-    value() { sed -n "s/.*\"$1\": \([-0-9.e+]*\).*/\1/p" <<<"$out"; }
-    awk -v what="$*" -v decode="$(value decode_ms_median)" -v prefill="$(value prefill_seconds)" -v share="$(value roof_share)" \
-        -v bandwidth="$(value bandwidth_bytes_per_second)" 'BEGIN {
-        printf "measured %s: decode %.3f ms a step, prefill %.2f ms, reads at %.0f GB/s, %.1f %% of the roof\n", what, decode,
-            prefill * 1e3, bandwidth / 1e9, share * 100 }'
-}
-bench llama1b -p 256 -n 128 -r 5
-bench llama1b -p 256 -n 64 -b 32 -r 3
-bench llama1b -p 2048 -n 8 -r 5
-bench llama8b -p 256 -n 64 -r 5
-bench llama8b -p 8192 -n 32 -r 2
-bench llama8b -p 512 -n 32 -b 32 -r 2
-bench llama8b -p 256 -n 16 -b 256 -r 1
-bench llama8b -p 2048 -n 8 -r 5
-bench llama8b_1024 -p 2048 -n 8 -r 5
-bench qwen06b -p 256 -n 64 -r 5
-timeout 60 ./llama1b/llama1b bench -p 256 -n 32 -r 1 --stages | sed 's/^/measured /'
-timeout 60 ./llama8b/llama8b bench -p 256 -n 32 -r 1 --stages | sed 's/^/measured /'
