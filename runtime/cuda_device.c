@@ -10,6 +10,11 @@ const char *cuda_target_text(const struct cuda_target *target, char text[32])
     return text;
 }
 
+bool cuda_target_has(const struct cuda_target *target, const struct cuda_kernel *kernel)
+{
+    return !kernel->only || strcmp(kernel->only, target->name) == 0;
+}
+
 static bool fits(const struct cuda_target *target, int major, int minor)
 {
     if (target->exact)
@@ -107,6 +112,8 @@ static int load_kernel(struct cuda_device *device, int32_t i, int shared_limit, 
 {
     const struct cuda_driver *driver = &device->driver;
     const struct cuda_kernel *kernel = &device->model->kernels[i];
+    if (!cuda_target_has(device->target, kernel))
+        return 0;
     char log[1024] = "";
     int options[] = {CU_JIT_ERROR_LOG_BUFFER, CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES};
     void *values[] = {log, (void *)(uintptr_t)sizeof log};

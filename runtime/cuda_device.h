@@ -28,6 +28,9 @@ int cuda_device_open(struct cuda_device *device, const struct cuda_model *model,
                      struct error *error);
 void cuda_device_close(struct cuda_device *device);
 
+/* Whether kernels of this target can do this. */
+bool cuda_target_has(const struct cuda_target *target, const struct cuda_kernel *kernel);
+
 /* "sm_90a" or "ptx80": what the target's name is called elsewhere. */
 const char *cuda_target_text(const struct cuda_target *target, char text[32]);
 

@@ -29,6 +29,7 @@ struct cuda_kernel {
     const char *name;      /* the entry point, "qkv_8" */
     int32_t threads;       /* of a block */
     uint32_t shared_bytes; /* dynamic shared memory of a block */
+    const char *only;      /* name of the only target that has it, "90a"; NULL: all have it */
 };
 
 /* How a section of the payload (model.tensors) becomes a part of the device's weights. */
@@ -109,6 +110,9 @@ struct cuda_model {
    number; -1 outside the layers. */
 void cuda_launch(struct cuda_stream *stream, int kernel, const char *stage, int x, int y, int z,
                  const struct cuda_step *step, const void *layer, int layer_bytes, int index);
+
+/* Whether the stream's target has this kernel. */
+bool cuda_can_launch(const struct cuda_stream *stream, int kernel);
 
 /* A product of a bulk step, all in device memory and row-major:
 

@@ -80,6 +80,12 @@ void cuda_stream_launch(struct cuda_stream *stream, int kernel, const char *stag
         observe(stream, observer->after, stage, index);
 }
 
+bool cuda_can_launch(const struct cuda_stream *stream, int kernel)
+{
+    const struct cuda_device *device = stream->device;
+    return cuda_target_has(device->target, &device->model->kernels[kernel]);
+}
+
 void cuda_launch(struct cuda_stream *stream, int kernel, const char *stage, int x, int y, int z,
                  const struct cuda_step *step, const void *layer, int layer_bytes, int index)
 {

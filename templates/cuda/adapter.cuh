@@ -16,7 +16,10 @@
 #include "product.cuh"
 #include "shapes.cuh"
 
-enum { MOST_POLLS = 1 << 24 }; /* seconds: only an error of ours takes so long */
+enum {
+    MOST_POLLS = 1 << 24, /* seconds: only an error of ours takes so long */
+    SLICES_OF_UNIT = 8    /* of t's sums */
+};
 
 INLINE const struct cuda_adapter_site *site_of(const struct cuda_step &step, int slot, int site)
 {
@@ -133,7 +136,7 @@ template <int slices, int warps, int depth> struct shrink {
         load_pair(ahead, own_row, unit, 0);
         for (; unit < units; unit += warps) {
             int count = slices_of(unit);
-            float4 sum = nothing();
+            float4 sum = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
 #pragma unroll 1
             for (int slice = 0; slice < count; slice += 2) {
                 uint32_t b[16];
@@ -149,11 +152,9 @@ template <int slices, int warps, int depth> struct shrink {
                     first[i] = load_shared(own + place + i * LANES * 16);
                     second[i] = load_shared(own + place + (4 + i) * LANES * 16);
                 }
-                float4 both[2];
-                slices_of_pair(both, first, second, b, b + 8);
-                sum = add(sum, both[0]);
+                add_slice_of(sum, first, b);
                 if (slices % 2 == 0 || slice + 1 < count)
-                    sum = add(sum, both[1]);
+                    add_slice_of(sum, second, b + 8);
                 copy_next();
             }
             put_sums<CUDA_GROUP_ROWS>(sums + unit * unit_sums, sum);

@@ -30,7 +30,7 @@ enum {
     SLOT = COLUMNS * (HEAD_DIM + 2),  /* floats of one: maxima, sums, values [column][dimension] */
     LANE_DIMS = (HEAD_DIM + 31) / 32, /* dimensions of a lane when partials are merged */
     BATCH = 32,                       /* blocks whose partials are listed at a time */
-    LOADS = 8,                        /* partials that a warp loads before it adds them */
+    LOADS = $loads$,                  /* partials that a warp loads before it adds them */
 };
 
 #include "attention_tiles.cuh"
@@ -73,7 +73,7 @@ INLINE void load_pass(struct shared *shared, const struct cuda_step &step, const
     if (PAGE >= LEAF && place.pass < place.tile.together) { /* one piece of memory */
         const element *from = state_slot(step, page * PAGE + base % PAGE, layer, place.head) + thread * 8;
         int keys = place.tile.last - base;
-#pragma unroll
+#pragma unroll 4
         for (int i = 0; i < LEAF * CHUNKS / THREADS; i++) {
             int chunk = i * THREADS + thread, at = chunk / CHUNKS * PITCH + chunk % CHUNKS * 8;
             bool exists = chunk / CHUNKS <= keys;
@@ -555,7 +555,7 @@ INLINE bool arrive(struct shared *shared, const struct cuda_step &step, const st
     return shared->last;
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS, 2)
+extern "C" __global__ void __launch_bounds__(THREADS, $blocks$)
     $name$(const __grid_constant__ struct cuda_step step, const __grid_constant__ struct layer layer, int index)
 {
     extern __shared__ __align__(16) unsigned char memory[];

@@ -36,6 +36,10 @@ extern "C" __global__ void __launch_bounds__(product::threads, product::blocks) 
                              slot, shared);
     if (adapters.made(a->input))
         return;
+    if (product::absent(&step.counts->rows)) {
+        wait_for_previous();
+        return;
+    }
     product sums;
     sums.prefetch(shared, matrix(step, layer.gate_up), adapters.block());
     auto spot_of = [&](const output<product> &out) {
@@ -45,21 +49,26 @@ extern "C" __global__ void __launch_bounds__(product::threads, product::blocks) 
     let_next_start();
     adapters.prefetch(spot_of);
 //% else
+    if (product::absent(&step.counts->rows)) {
+        wait_for_previous();
+        return;
+    }
     product sums;
     sums.prefetch(shared, matrix(step, layer.gate_up));
     let_next_start();
 //% end
     wait_for_previous();
-    if (sums.idle() || (first_row > 0 && first_row >= step.counts->rows))
-        return;
     auto row_of = [=](int row) { return smaller(first_row + row, PADDED_ROWS - 1); };
-    sums.multiply(a->input, row_of, [&](int warp, int warps) {
-        for (int row = warp; row < product::rows; row += warps)
-            scale[row] = inverse_rms<HIDDEN_TILES>(a->squares[row_of(row)], HIDDEN, $epsilon$);
+    sums.multiply(
+        a->input, row_of,
+        [&](int warp, int warps) {
+            inverse_rms_rows<HIDDEN_TILES, NORM_BATCH>(
+                scale, warp, warps, product::rows, [=](int row) { return a->squares[row_of(row)]; }, HIDDEN, $epsilon$);
 //% if adapters then
-        adapters.meanwhile(warp, warps, spot_of);
+            adapters.meanwhile(warp, warps, spot_of);
 //% end
-    });
+        },
+        PADDED_ROWS - first_row);
 
     /* 16 neighbouring lanes have a tile: 8 gates, then the 8 ups. */
 #pragma unroll product::unroll

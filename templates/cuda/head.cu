@@ -27,33 +27,37 @@ extern "C" __global__ void __launch_bounds__(product::threads, product::blocks) 
     adapted_product adapters(step, HEAD_SITE, LAYERS * ADAPTER_STAGES, first, slot, shared);
     if (adapters.made(a->input))
         return;
+    if (step.counts->outputs == 0 || product::absent(&step.counts->outputs)) {
+        wait_for_previous();
+        return;
+    }
     product sums;
-    if (outputs > 0)
-        sums.prefetch(shared, matrix(step, HEAD_OFFSET), adapters.block());
+    sums.prefetch(shared, matrix(step, HEAD_OFFSET), adapters.block());
     auto spot_of = [&](const output<product> &out) {
         int row = (sums.first_tile + out.tile) * TILE + out.place;
         return spot{0, out.exists() && row < VOCAB ? row : -1};
     };
     let_next_start();
-    if (outputs > 0)
-        adapters.prefetch(spot_of);
+    adapters.prefetch(spot_of);
 //% else
+    if (step.counts->outputs == 0 || product::absent(&step.counts->outputs)) {
+        wait_for_previous();
+        return;
+    }
     product sums;
-    if (outputs > 0)
-        sums.prefetch(shared, matrix(step, HEAD_OFFSET));
+    sums.prefetch(shared, matrix(step, HEAD_OFFSET));
     let_next_start();
 //% end
     wait_for_previous();
-    if (outputs <= 0 || sums.idle())
-        return;
     auto row_of = [=](int output) { return step.output_row[first + smaller(output, outputs - 1)]; };
-    sums.multiply(a->input, row_of, [&](int warp, int warps) {
-        for (int output = warp; output < outputs; output += warps)
-            scale[output] = inverse_rms<HIDDEN_TILES>(a->squares[row_of(output)], HIDDEN, $epsilon$);
+    auto norms = [&](int warp, int warps) {
+        inverse_rms_rows<HIDDEN_TILES, NORM_BATCH>(
+            scale, warp, warps, outputs, [=](int output) { return a->squares[row_of(output)]; }, HIDDEN, $epsilon$);
 //% if adapters then
         adapters.meanwhile(warp, warps, spot_of);
 //% end
-    });
+    };
+    sums.multiply(a->input, row_of, norms, outputs);
 
 #pragma unroll product::unroll
     for (int i = 0; i < product::thread_outputs; i++) {

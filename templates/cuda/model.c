@@ -5,7 +5,7 @@
 #include "kernels.h"
 #include "layers.h"
 
-/* A kernel and its grid, for steps of up to `rows` rows; the tables ascend. */
+/* A kernel and its grid, for steps of up to `rows` rows; the tables ascend. Not every target has every kernel. */
 struct launch {
     int rows, kernel, x, y, z;
 };
@@ -23,7 +23,7 @@ static const struct launch $stage.constant$[] = {
 static void launch(struct cuda_stream *stream, const struct cuda_step *step, const char *stage,
                    const struct launch *launches, int rows, const struct layer *weights, int layer)
 {
-    while (launches->rows < rows)
+    while (launches->rows < rows || !cuda_can_launch(stream, launches->kernel))
         launches++;
     cuda_launch(stream, launches->kernel, stage, launches->x, launches->y, launches->z, step, weights,
                 (int)sizeof *weights, layer);

@@ -25,7 +25,7 @@ static const struct cuda_target TARGETS[] = {
 
 // clang-format off
 static const struct cuda_kernel KERNEL[KERNELS] = {
-    /* name, threads of a block, bytes of its dynamic shared memory */
+    /* name, threads of a block, bytes of its dynamic shared memory, the only target that has it */
 //% for _, line in ipairs(kernel_lines) do
     $line$
 //% end

@@ -68,21 +68,21 @@ INLINE float4 nothing()
 }
 
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
-/* The same with four warps and 32 rows of the step at once: sum[i] is what multiply_add gives for rows 8i .. 8i + 7, bit for
+/* The same with four warps and 32 rows of the step at once: sum[i] gets what multiply_add gives for rows 8i .. 8i + 7, bit for
  * bit. Each warp brings its own 16 weight rows. `pieces`: of X in shared memory, as they lie in a stage of the ring: 8 pieces
  * of 8 rows, then those of the next 8 rows. Starts only: a fence before, commit and wait behind.
  */
-template <bool from_zero> INLINE void multiply_add_32(float4 sum[4], uint4 weight, uint32_t pieces)
+INLINE void multiply_add_32(float4 sum[4], uint4 weight, uint32_t pieces)
 {
     /* Bytes / 16: the address; 128 from a piece to the next along K; 1024 to the next 8 rows. */
     uint64_t matrix = (uint64_t)(pieces >> 4 & 0x3fff) | (uint64_t)(128 >> 4) << 16 | (uint64_t)(1024 >> 4) << 32;
     asm volatile("wgmma.mma_async.sync.aligned.m64n32k16.f32.bf16.bf16 "
                  "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15}, "
-                 "{%16, %17, %18, %19}, %20, %21, 1, 1, 0;"
+                 "{%16, %17, %18, %19}, %20, 1, 1, 1, 0;"
                  : "+f"(sum[0].x), "+f"(sum[0].y), "+f"(sum[0].z), "+f"(sum[0].w), "+f"(sum[1].x), "+f"(sum[1].y),
                    "+f"(sum[1].z), "+f"(sum[1].w), "+f"(sum[2].x), "+f"(sum[2].y), "+f"(sum[2].z), "+f"(sum[2].w),
                    "+f"(sum[3].x), "+f"(sum[3].y), "+f"(sum[3].z), "+f"(sum[3].w)
-                 : "r"(weight.x), "r"(weight.y), "r"(weight.z), "r"(weight.w), "l"(matrix), "n"(from_zero ? 0 : 1));
+                 : "r"(weight.x), "r"(weight.y), "r"(weight.z), "r"(weight.w), "l"(matrix));
 }
 
 INLINE void products_begin()
@@ -216,7 +216,7 @@ INLINE void wait_for_previous()
 /* ---- Clusters: blocks that run together and read each other's shared memory (9.0 and up) ---------------------------- */
 
 #if __CUDA_ARCH__ >= 900
-#define CLUSTER(blocks) __attribute__((cluster_dims(blocks, 1, 1)))
+#define CLUSTER(x, y) __attribute__((cluster_dims(x, y, 1)))
 
 INLINE void cluster_arrive()
 {
@@ -241,7 +241,7 @@ INLINE float4 load_from_block(uint32_t address, int rank)
     return value;
 }
 #else
-#define CLUSTER(blocks)
+#define CLUSTER(x, y)
 #endif
 
 /* ---- Arithmetic ----------------------------------------------------------------------------------------------------- */
@@ -286,6 +286,23 @@ template <int tiles> INLINE float inverse_rms(const float *squares, int columns,
     for (int first = 0; first < tiles; first += LANES)
         sum = __fadd_rn(sum, first + lane < tiles ? load_fresh(squares + first + lane) : 0.0f);
     return __fdiv_rn(1.0f, __fsqrt_rn(__fadd_rn(__fdiv_rn(sum_lanes<LANES>(sum), (float)columns), epsilon)));
+}
+
+/* The same for rows first, first + step, ... below `rows`, `batch` side by side: inverse[row]. of(row): the row's squares. */
+template <int tiles, int batch, typename squares_of>
+INLINE void inverse_rms_rows(float *inverse, int first, int step, int rows, squares_of of, int columns, float epsilon)
+{
+#pragma unroll 1
+    for (int start = first; start < rows; start += batch * step) {
+        float result[batch];
+#pragma unroll
+        for (int i = 0; i < batch; i++)
+            result[i] = inverse_rms<tiles>(of(min(start + i * step, rows - 1)), columns, epsilon);
+#pragma unroll
+        for (int i = 0; i < batch; i++)
+            if (start + i * step < rows)
+                inverse[start + i * step] = result[i];
+    }
 }
 
 /* Place of an element in an activation that feeds a product (docs/cuda.md): pieces of 8 rows x 8 columns. `columns`: of the

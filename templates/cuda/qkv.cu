@@ -42,13 +42,20 @@ extern "C" __global__ void __launch_bounds__(product::threads, product::blocks) 
 //% end
     int first_row = (int)blockIdx.x / product::grid_splits * product::rows;
 
-    int rows = step.counts->rows; /* there before the step's first kernel starts, like the rows themselves */
+//% if not qk_norm then
+    /* There before the step's first kernel starts, like the rows themselves. */
+    int rows = step.counts->rows;
 
+//% end
 //% if adapters then
     __shared__ int slot_of_adapter[product::rows];
     adapted_product adapters(step, index * LAYER_SITES, index * ADAPTER_STAGES, first_row, slot_of_adapter, shared);
     if (adapters.made(a->input))
         return;
+    if (product::absent(&step.counts->rows)) {
+        wait_for_previous();
+        return;
+    }
     product sums;
     sums.prefetch(shared, matrix(step, layer.qkv), adapters.block());
     auto spot_of = [&](const output<product> &out) {
@@ -66,38 +73,48 @@ extern "C" __global__ void __launch_bounds__(product::threads, product::blocks) 
     let_next_start();
     adapters.prefetch(spot_of);
 //% else
+    if (product::absent(&step.counts->rows)) {
+        wait_for_previous();
+        return;
+    }
     product sums;
     sums.prefetch(shared, matrix(step, layer.qkv));
     let_next_start();
 //% end
     wait_for_previous();
-    if (sums.idle() || first_row >= rows)
-        return;
 //% if not qk_norm then
-    /* What the outputs need besides their sums is read ahead, if it is little. */
-    enum { AHEAD = product::thread_outputs <= 2 ? product::thread_outputs : 1 };
-    float cosine_ahead[AHEAD], sine_ahead[AHEAD];
+    /* What a batch of outputs needs besides their sums is read before any of them is written; if it is little, before the
+       product. */
+    enum { BATCH = product::unroll, EARLY = product::thread_outputs <= 2 };
+    float cosine[BATCH], sine[BATCH];
+    auto read_turns = [&](int first) {
 #pragma unroll
-    for (int i = 0; i < AHEAD; i++) {
-        output<product> out(i);
-        int row = smaller(first_row + out.row, rows - 1);
-        int pair = (sums.first_tile + out.tile) % HEAD_TILES * PAIRS + out.place % PAIRS;
-        cosine_ahead[i] = load_fresh(&a->cosine$rotary$[row][pair]);
-        sine_ahead[i] = load_fresh(&a->sine$rotary$[row][pair]);
-    }
+        for (int j = 0; j < BATCH; j++) {
+            output<product> out(first + j);
+            int row = smaller(first_row + out.row, rows - 1);
+            int pair = (sums.first_tile + out.tile) % HEAD_TILES * PAIRS + out.place % PAIRS;
+            cosine[j] = load_fresh(&a->cosine$rotary$[row][pair]);
+            sine[j] = load_fresh(&a->sine$rotary$[row][pair]);
+        }
+    };
+    if (EARLY)
+        read_turns(0);
 //% end
     auto row_of = [=](int row) { return smaller(first_row + row, PADDED_ROWS - 1); };
-    sums.multiply(a->input, row_of, [&](int warp, int warps) {
-        for (int row = warp; row < product::rows; row += warps) {
-            scale[row] = inverse_rms<HIDDEN_TILES>(a->squares[row_of(row)], HIDDEN, $epsilon$);
+    sums.multiply(
+        a->input, row_of,
+        [&](int warp, int warps) {
+            inverse_rms_rows<HIDDEN_TILES, NORM_BATCH>(
+                scale, warp, warps, product::rows, [=](int row) { return a->squares[row_of(row)]; }, HIDDEN, $epsilon$);
 //% if not qk_norm then
-            slot[row] = first_row + row < rows ? own_slot(step, step.row[first_row + row]) : -1;
+            for (int row = warp * LANES + (int)threadIdx.x % LANES; row < product::rows; row += warps * LANES)
+                slot[row] = first_row + row < rows ? own_slot(step, step.row[first_row + row]) : -1;
 //% end
-        }
 //% if adapters then
-        adapters.meanwhile(warp, warps, spot_of);
+            adapters.meanwhile(warp, warps, spot_of);
 //% end
-    });
+        },
+        PADDED_ROWS - first_row);
 
 //% if qk_norm then
 //%    if not adapters then
@@ -125,48 +142,51 @@ extern "C" __global__ void __launch_bounds__(product::threads, product::blocks) 
         }
     }
 //% else
-#pragma unroll product::unroll
-    for (int i = 0; i < product::thread_outputs; i++) {
-        output<product> out(i);
-        int row = first_row + out.row, tile = sums.first_tile + out.tile;
-        int head = tile / HEAD_TILES, tile_of_head = tile % HEAD_TILES; /* queries, keys, values */
-        bool turns = head < HEADS + KV_HEADS, exists = out.exists() && tile < QKV_TILES && slot[out.row] >= 0;
-        int dim = turns ? tile_of_head * PAIRS + out.place % PAIRS + out.place / PAIRS * HALF
-                        : tile_of_head * TILE + out.place;
+#pragma unroll 1
+    for (int first = 0; first < product::thread_outputs; first += BATCH) {
+        if (!EARLY)
+            read_turns(first);
+#pragma unroll
+        for (int j = 0; j < BATCH; j++) {
+            output<product> out(first + j);
+            int row = first_row + out.row, tile = sums.first_tile + out.tile;
+            int head = tile / HEAD_TILES, tile_of_head = tile % HEAD_TILES; /* queries, keys, values */
+            bool turns = head < HEADS + KV_HEADS, exists = out.exists() && tile < QKV_TILES && slot[out.row] >= 0;
+            int dim = turns ? tile_of_head * PAIRS + out.place % PAIRS + out.place / PAIRS * HALF
+                            : tile_of_head * TILE + out.place;
 
 //%    if adapters then
-        float value = 0.0f;
-        if (exists) {
-            spot at = spot_of(out);
-            value = __fmul_rn(adapters.add(sums.sum(out.tile, out.row, out.place), i, out, at), scale[out.row]);
-            value = adapters.scaled(value, out, at);
+            float value = 0.0f;
+            if (exists) {
+                spot at = spot_of(out);
+                value =
+                    __fmul_rn(adapters.add(sums.sum(out.tile, out.row, out.place), first + j, out, at), scale[out.row]);
+                value = adapters.scaled(value, out, at);
 //%       if bias then
-            value = __fadd_rn(value, bias[head * HEAD_DIM + dim]);
+                value = __fadd_rn(value, bias[head * HEAD_DIM + dim]);
 //%       end
-            value = adapters.biased(value, out, at);
-        }
+                value = adapters.biased(value, out, at);
+            }
 //%    else
-        float value = exists ? __fmul_rn(sums.sum(out.tile, out.row, out.place), scale[out.row]) : 0.0f;
+            float value = exists ? __fmul_rn(sums.sum(out.tile, out.row, out.place), scale[out.row]) : 0.0f;
 //%       if bias then
-        if (exists)
-            value = __fadd_rn(value, bias[head * HEAD_DIM + dim]);
+            if (exists)
+                value = __fadd_rn(value, bias[head * HEAD_DIM + dim]);
 //%       end
 //%    end
-        float partner = __shfl_xor_sync(0xffffffffu, value, PAIRS);
-        if (!exists)
-            continue;
-        if (turns) {
-            bool ahead = product::thread_outputs == AHEAD;
-            float cosine = ahead ? cosine_ahead[i % AHEAD] : load_fresh(&a->cosine$rotary$[row][dim % HALF]);
-            float sine = ahead ? sine_ahead[i % AHEAD] : load_fresh(&a->sine$rotary$[row][dim % HALF]);
-            float across = __fmul_rn(partner, sine);
-            value = __fadd_rn(__fmul_rn(value, cosine), dim < HALF ? -across : across);
-        }
-        if (head < HEADS) {
-            a->query[row][head * HEAD_DIM + dim] = to_element(value);
-        } else {
-            element *key = state_slot(step, slot[out.row], index, (head - HEADS) % KV_HEADS);
-            key[(turns ? 0 : VALUE_OFFSET) + dim] = to_element(value);
+            float partner = __shfl_xor_sync(0xffffffffu, value, PAIRS);
+            if (!exists)
+                continue;
+            if (turns) {
+                float across = __fmul_rn(partner, sine[j]);
+                value = __fadd_rn(__fmul_rn(value, cosine[j]), dim < HALF ? -across : across);
+            }
+            if (head < HEADS) {
+                a->query[row][head * HEAD_DIM + dim] = to_element(value);
+            } else {
+                element *key = state_slot(step, slot[out.row], index, (head - HEADS) % KV_HEADS);
+                key[(turns ? 0 : VALUE_OFFSET) + dim] = to_element(value);
+            }
         }
     }
 //% end

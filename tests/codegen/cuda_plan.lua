@@ -146,17 +146,26 @@ function tests.buckets()
    end
 end
 
--- Every stage has a launch for every bucket, of a kernel that is in the list, whose grid is within the hardware's.
+-- Every stage has a launch for every bucket, of a kernel that is in the list and in every target, whose grid is within the
+-- hardware's. What only one target has goes before what it takes the place of.
 function tests.launches()
    for _, name in ipairs(fixtures) do
       for _, max_rows in ipairs { 1, 7, 100, 512 } do
          local gpu = plan_of(name, { max_rows = max_rows }).cuda
          local used = {}
          for _, stage in ipairs(gpu.stages) do
-            local rows = 0
+            local rows, rows_of_one = 0, 0
             for _, launch in ipairs(stage.launches) do
-               check.is(launch.rows > rows, "%s %s: the launches do not ascend", name, stage.name)
-               rows = launch.rows
+               local before = launch.kernel.only and rows_of_one or rows
+               check.is(launch.rows > before and launch.rows >= math.max(rows, rows_of_one),
+                        "%s %s: the launches do not ascend", name, stage.name)
+               if launch.kernel.only then
+                  check.equal(launch.kernel.only, "90a")
+                  check.is(launch.rows > rows, "%s %s: another launch comes first", name, stage.name)
+                  rows_of_one = launch.rows
+               else
+                  rows = launch.rows
+               end
                for _, axis in ipairs { "x", "y", "z" } do
                   check.is(math.type(launch[axis]) == "integer" and launch[axis] >= 1, "%s: an empty grid", stage.name)
                end
@@ -180,12 +189,15 @@ end
 function tests.a_bucket_takes_the_smallest_class_that_holds_it()
    local gpu = plan_of("llama-text").cuda
    for _, stage in ipairs(gpu.stages) do
-      local largest = 0
-      for _, launch in ipairs(stage.launches) do largest = math.max(largest, launch.kernel.rows or 0) end
+      local largest = {}
+      for _, launch in ipairs(stage.launches) do
+         local only = launch.kernel.only or "all"
+         largest[only] = math.max(largest[only] or 0, launch.kernel.rows or 0)
+      end
       for _, launch in ipairs(stage.launches) do
          local class = launch.kernel.rows
-         check.is(not class or class >= launch.rows or class == largest, "%s: class %s for %d rows", stage.name, class,
-                  launch.rows)
+         check.is(not class or class >= launch.rows or class == largest[launch.kernel.only or "all"],
+                  "%s: class %s for %d rows", stage.name, class, launch.rows)
       end
    end
 end

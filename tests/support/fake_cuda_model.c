@@ -158,7 +158,7 @@ void fake_cuda_init(struct fake_cuda *gpu, struct fake_model *fake, const struct
     head_grid = (model->max_outputs * model->vocab + 31) / 32;
     for (int i = 0; i < FAKE_KERNELS; i++) {
         images[i] = (struct cuda_image){(const unsigned char *)&fake_images[i], sizeof fake_images[i]};
-        gpu->kernel[i] = (struct cuda_kernel){fake_images[i].name, i == FAKE_SAMPLE ? 1024 : 32, 0};
+        gpu->kernel[i] = (struct cuda_kernel){fake_images[i].name, i == FAKE_SAMPLE ? 1024 : 32, 0, NULL};
     }
     gpu->section[0] = (struct cuda_section){(int32_t)(embedding - model->tensors), CUDA_PACKING_ROWS, 0, packed};
     gpu->section[1] = (struct cuda_section){(int32_t)(head - model->tensors), CUDA_PACKING_COPY, packed, head->bytes};

@@ -58,8 +58,8 @@ end
 
 local function kernel_lines(kernels)
    return source.map(kernels, function(kernel)
-      return string.format('[%s] = {"%s", %d, %d},', constant(kernel.name), kernel.name, kernel.threads,
-                           kernel.shared_bytes)
+      return string.format('[%s] = {"%s", %d, %d, %s},', constant(kernel.name), kernel.name, kernel.threads,
+                           kernel.shared_bytes, kernel.only and '"' .. kernel.only .. '"' or "NULL")
    end)
 end
 

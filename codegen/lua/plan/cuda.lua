@@ -165,18 +165,26 @@ end
 
 local function of_class(value, class) return type(value) == "function" and value(class) or value or 0 end
 
+local function rows_of(class) return type(class) == "string" and math.tointeger(class:match("%d+")) or class end
+
+-- The smallest class that holds so many rows, or else the largest.
+local function class_for(classes, rows)
+   local class
+   for _, candidate in ipairs(classes or {}) do
+      if not class or rows_of(class) < rows then class = candidate end
+   end
+   return class
+end
+
 -- The kernels of a stage: one for each row class that a bucket takes. -> launches, one for each run of buckets that are
--- launched alike: { rows, kernel, x, y, z }
+-- launched alike: { rows, kernel, x, y, z }. Of several for the same rows, a step takes the first that its target has.
 local function launches_of(stage, name, buckets, add_kernel)
    local launches, by_class = {}, {}
-   for _, rows in ipairs(buckets) do
-      local class
-      for _, candidate in ipairs(stage.classes or {}) do
-         if not class or class < rows then class = candidate end
-      end
+   local function add(rows, class, only)
       local kernel = by_class[class or 0]
       if not kernel then
          kernel = add_kernel(stage, class and name .. "_" .. class or name, class)
+         kernel.only = only
          by_class[class or 0] = kernel
       end
       local x, y, z = stage.grid(rows, class)
@@ -188,6 +196,11 @@ local function launches_of(stage, name, buckets, add_kernel)
          launches[#launches + 1] = launch
       end
    end
+   local wide = stage.wide_classes or {}
+   for _, rows in ipairs(buckets) do
+      if #wide > 0 and 2 * rows > rows_of(wide[1]) then add(rows, class_for(wide, rows), "90a") end
+      add(rows, class_for(stage.classes, rows))
+   end
    return launches
 end
 
@@ -197,7 +210,8 @@ local function collection(buckets, buffers)
 
    local function add_kernel(stage, name, class)
       local kernel = {
-         name = name, template = stage.template, rows = class, values = { name = name, rows = class }, layers = 1,
+         name = name, template = stage.template, rows = rows_of(class), values = { name = name, rows = rows_of(class) },
+         layers = 1,
          threads = of_class(stage.threads, class), shared_bytes = of_class(stage.shared, class), summary = stage.summary,
          cost = stage.cost,
       }

@@ -82,7 +82,7 @@ function cuda_adapters.adapt(stage, columns, lora, sites)
       local text, bytes = maker(columns, stage.threads(class), shared(class))
       return text, math.max(bytes, shared(class))
    end
-   stage.suffix = "lora"
+   stage.suffix, stage.wide_classes = "lora", nil -- whose clusters have no room for other blocks
    stage.summary = stage.summary .. ", with adapters"
    stage.shared = function(class)
       local _, bytes = made(class)

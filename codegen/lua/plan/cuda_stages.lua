@@ -9,6 +9,7 @@
 --    class_values  function(class) -> more values
 --    classes   row classes: one kernel for each; a bucket of rows takes the smallest class that holds it, or else the
 --              largest one, several times over. nil: one kernel for any number of rows
+--    wide_classes  "wide_32", ...: the same for kernels that only targets of 9.0a have; they go before `classes`
 --    threads   of a block; a number or function(class)
 --    shared    dynamic shared memory of a block in bytes; a number or function(class); nil: none
 --    grid      function(rows, class) -> x, y, z blocks for a bucket of `rows` rows (y, z: 1 when left out)
@@ -32,6 +33,7 @@ local function product_stage(stage, tiles, constant, columns, lora, sites)
    local adapts = lora ~= nil and lora.touches(table.unpack(sites))
    local cut = cuda_products.stage { tiles = tiles, tiles_name = constant, columns = columns, adapters = adapts }
    stage.classes, stage.threads, stage.shared, stage.grid = cut.classes, cut.threads, cut.shared, cut.grid
+   stage.wide_classes = cut.wide_classes
    stage.class_values = cut.values
    stage.values.adapters, stage.values.index = adapts, adapts and " index" or ""
    return adapts and cuda_adapters.adapt(stage, columns, lora, #sites) or stage

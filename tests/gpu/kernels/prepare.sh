@@ -15,22 +15,19 @@ generate() { # NAME LAYERS HIDDEN INTERMEDIATE HEADS KV_HEADS HEAD_DIM VOCABULAR
         "rope_theta": 500000.0, "tie_word_embeddings": true, "attention_bias": true, "mlp_bias": true, "eos_token_id": 1}\n' "${@:2}" >"$work/$1.model/config.json"
     "$LATHE" generate "$work/$1.model" --target "cuda:$SM" --random-weights 1 -o "$work/$1" --quiet
 }
-cubin() { # NAME KERNEL...
-    local name=$1 kernel
-    for kernel in "${@:2}"; do
-        "$nvcc" -cubin -arch="sm_$SM" --fmad=false -I"$work/$name/src/cuda" -I"$work/$name/src/runtime" \
-            "$work/$name/src/cuda/$kernel.cu" -o "$dir/$name/$kernel.cubin"
-    done
+cubin() { # NAME KERNEL: is compiled in the end, side by side with others
+    echo "'$nvcc' -cubin -arch='sm_$SM' --fmad=false -I'$work/$1/src/cuda' -I'$work/$1/src/runtime' "\
+"'$work/$1/src/cuda/$2.cu' -o '$dir/$1/$2.cubin'" >>"$work/jobs"
 }
 kernels_of() { # NAME STAGE: its kernels, a line each: name threads shared rows x y
     awk -v stage="$2" '
-        FILENAME ~ /package.c$/ && match($0, /\{"[a-z_0-9]+", [0-9]+, [0-9]+\}/) {
+        FILENAME ~ /package.c$/ && match($0, /\{"[a-z_0-9]+", [0-9]+, [0-9]+, [A-Za-z0-9"]+\}/) {
             split(substr($0, RSTART + 1, RLENGTH - 2), part, ", "); gsub(/"/, "", part[1])
             threads[part[1]] = part[2]; shared[part[1]] = part[3] }
         FILENAME ~ /model.c$/ && match($0, /\{ *[0-9]+, KERNEL_[A-Z_0-9]+, *[0-9]+, *[0-9]+, *[0-9]+\}/) {
             line = substr($0, RSTART + 1, RLENGTH - 2); gsub(/ /, "", line); split(line, part, ",")
             name = tolower(substr(part[2], 8))
-            if (!(name in seen) && name ~ "^" stage "_[0-9]+$") {
+            if (!(name in seen) && name ~ "^" stage "_(wide_)?[0-9]+$") {
                 seen[name] = 1; print name, threads[name], shared[name], part[1], part[3], part[4] } }
     ' "$work/$1/src/cuda/package.c" "$work/$1/src/cuda/model.c"
 }
@@ -49,7 +46,7 @@ products() { # NAME
         done
     done
     cubin "$1" pack
-    "$nvcc" -cubin -arch="sm_$SM" "$here/roof.cu" -o "$dir/$1/roof.cubin"
+    echo "'$nvcc' -cubin -arch='sm_$SM' '$here/roof.cu' -o '$dir/$1/roof.cubin'" >>"$work/jobs"
     $cc -O2 -std=gnu11 -D_GNU_SOURCE -I"$dir/$1" -I"$work/$1/src/cuda" -I"$work/$1/src/runtime" -DQK_NORM=0 -DBIAS=1 \
         "$here/products.c" -lm -ldl \
         -o "$dir/$1/products"
@@ -67,7 +64,10 @@ attention() { # NAME
 }
 generate shape 2 256 704 4 2 64 1000
 generate odd 2 288 520 9 3 32 777
+generate deep 1 1024 4160 8 2 128 1000
 products shape
 products odd
+products deep
 [ ! -f "$here/test_attention.c" ] || { attention shape && attention odd; }
 [ ! -f "$here/test_sample.c" ] || { cubin shape sample random_weights && program shape test_sample; }
+tr '\n' '\0' <"$work/jobs" | xargs -0 -P "$(nproc)" -I{} bash -c '{}'

@@ -11,7 +11,7 @@ check() { # NAME COMMAND...: the last line is the detail
         echo "FAILED kernels $name: status $status: $(tail -n 3 <<<"$out" | tr '\n' ' ')"
     fi
 }
-for shape in shape odd; do
+for shape in shape odd deep; do
     check "products of $shape" ./$shape/products $shape test
     [ ! -f $shape/test_attention ] || check "attention of $shape" ./$shape/test_attention $shape
 done

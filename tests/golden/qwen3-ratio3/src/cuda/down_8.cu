@@ -8,7 +8,7 @@
 #include "shapes.cuh"
 
 enum { SLICES = INTERMEDIATE_PADDED / 64 };
-typedef streamed<8, 1, HIDDEN_TILES, SLICES, 1, 4> product;
+typedef streamed<8, 1, HIDDEN_TILES, SLICES, 4, 1, 1, 2> product;
 
 extern "C" __global__ void __launch_bounds__(product::threads, product::blocks) 
     down_8(const __grid_constant__ struct cuda_step step, const __grid_constant__ struct layer layer, int)
@@ -18,43 +18,61 @@ extern "C" __global__ void __launch_bounds__(product::threads, product::blocks)
     const float *gain = vector(step, layer.next_norm);
     int first_row = (int)blockIdx.x / product::grid_splits * product::rows;
 
-    /* What the outputs need besides their sums is read ahead, if it is little. */
-    enum { AHEAD = product::thread_outputs <= 2 ? product::thread_outputs : 1 };
-    float ahead[AHEAD], gain_ahead[AHEAD];
+    /* What a batch of outputs needs besides their sums is read before any of them is written; if it is little, before the
+       product. */
+    enum { BATCH = product::unroll, EARLY = product::thread_outputs <= 2 };
+    float before[BATCH], gain_of[BATCH];
     auto row_of = [=](int row) { return smaller(first_row + row, PADDED_ROWS - 1); };
 
+    if (product::absent(&step.counts->rows)) {
+        wait_for_previous();
+        return;
+    }
     product sums;
     sums.prefetch(shared, matrix(step, layer.down));
     let_next_start();
-    for (int i = 0; i < AHEAD; i++) {
-        output<product> out(i);
-        gain_ahead[i] = gain[smaller((sums.first_tile + out.tile) * TILE + out.place, HIDDEN - 1)];
-    }
-    wait_for_previous();
-    if (sums.idle() || (first_row > 0 && first_row >= step.counts->rows))
-        return;
-    for (int i = 0; i < AHEAD; i++) {
-        output<product> out(i);
-        int column = smaller((sums.first_tile + out.tile) * TILE + out.place, HIDDEN - 1);
-        ahead[i] = load_fresh(&a->residual[row_of(out.row)][column]);
-    }
-    sums.multiply(a->gated, row_of, [](int, int) {});
-
-#pragma unroll product::unroll
-    for (int i = 0; i < product::thread_outputs; i++) {
-        output<product> out(i);
-        int row = first_row + out.row, column = (sums.first_tile + out.tile) * TILE + out.place;
-        bool exists = out.exists() && column < HIDDEN && row < PADDED_ROWS;
-        float value = 0.0f;
-        if (exists) {
-            float sum = sums.sum(out.tile, out.row, out.place);
-            value = __fadd_rn(product::thread_outputs == AHEAD ? ahead[i % AHEAD] : a->residual[row][column], sum);
-            a->residual[row][column] = value;
-            float next = __fmul_rn(value, product::thread_outputs == AHEAD ? gain_ahead[i % AHEAD] : gain[column]);
-            a->input[input_place(row, column, HIDDEN_PADDED)] = to_element(next);
+    auto column_of = [&](const output<product> &out) { return (sums.first_tile + out.tile) * TILE + out.place; };
+    auto read_gains = [&](int first) {
+#pragma unroll
+        for (int j = 0; j < BATCH; j++)
+            gain_of[j] = gain[smaller(column_of(output<product>(first + j)), HIDDEN - 1)];
+    };
+    auto read_residual = [&](int first) {
+#pragma unroll
+        for (int j = 0; j < BATCH; j++) {
+            output<product> out(first + j);
+            before[j] = load_fresh(&a->residual[row_of(out.row)][smaller(column_of(out), HIDDEN - 1)]);
         }
-        float squares = sum_lanes<TILE>(__fmul_rn(value, value));
-        if (exists && out.place == 0)
-            a->squares[row][column / TILE] = squares;
+    };
+    if (EARLY)
+        read_gains(0);
+    wait_for_previous();
+    if (EARLY)
+        read_residual(0);
+    sums.multiply(
+        a->gated, row_of, [](int, int) {}, PADDED_ROWS - first_row);
+
+#pragma unroll 1
+    for (int first = 0; first < product::thread_outputs; first += BATCH) {
+        if (!EARLY) {
+            read_gains(first);
+            read_residual(first);
+        }
+#pragma unroll
+        for (int j = 0; j < BATCH; j++) {
+            output<product> out(first + j);
+            int row = first_row + out.row, column = column_of(out);
+            bool exists = out.exists() && column < HIDDEN && row < PADDED_ROWS;
+            float value = 0.0f;
+            if (exists) {
+                float sum = sums.sum(out.tile, out.row, out.place);
+                value = __fadd_rn(before[j], sum);
+                a->residual[row][column] = value;
+                a->input[input_place(row, column, HIDDEN_PADDED)] = to_element(__fmul_rn(value, gain_of[j]));
+            }
+            float squares = sum_lanes<TILE>(__fmul_rn(value, value));
+            if (exists && out.place == 0)
+                a->squares[row][column / TILE] = squares;
+        }
     }
 }

@@ -8,7 +8,7 @@
 #include "shapes.cuh"
 
 enum { SLICES = HIDDEN_PADDED / 64, PAIRS = TILE / 2 };
-typedef streamed<1, 1, GATE_UP_TILES, SLICES, 1, 4> product;
+typedef streamed<1, 1, GATE_UP_TILES, SLICES, 4, 1, 1, 2> product;
 
 INLINE float silu(float x)
 {
@@ -23,17 +23,22 @@ extern "C" __global__ void __launch_bounds__(product::threads, product::blocks)
     struct activations *a = activations(step);
     int first_row = (int)blockIdx.x / product::grid_splits * product::rows;
 
+    if (product::absent(&step.counts->rows)) {
+        wait_for_previous();
+        return;
+    }
     product sums;
     sums.prefetch(shared, matrix(step, layer.gate_up));
     let_next_start();
     wait_for_previous();
-    if (sums.idle() || (first_row > 0 && first_row >= step.counts->rows))
-        return;
     auto row_of = [=](int row) { return smaller(first_row + row, PADDED_ROWS - 1); };
-    sums.multiply(a->input, row_of, [&](int warp, int warps) {
-        for (int row = warp; row < product::rows; row += warps)
-            scale[row] = inverse_rms<HIDDEN_TILES>(a->squares[row_of(row)], HIDDEN, 1e-05f);
-    });
+    sums.multiply(
+        a->input, row_of,
+        [&](int warp, int warps) {
+            inverse_rms_rows<HIDDEN_TILES, NORM_BATCH>(
+                scale, warp, warps, product::rows, [=](int row) { return a->squares[row_of(row)]; }, HIDDEN, 1e-05f);
+        },
+        PADDED_ROWS - first_row);
 
     /* 16 neighbouring lanes have a tile: 8 gates, then the 8 ups. */
 #pragma unroll product::unroll

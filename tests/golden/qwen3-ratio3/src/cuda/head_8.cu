@@ -7,7 +7,7 @@
 #include "shapes.cuh"
 
 enum { SLICES = HIDDEN_PADDED / 64 };
-typedef streamed<8, 1, VOCAB_TILES, SLICES, 1, 4> product;
+typedef streamed<8, 1, VOCAB_TILES, SLICES, 4, 1, 1, 2> product;
 
 extern "C" __global__ void __launch_bounds__(product::threads, product::blocks) 
     head_8(const __grid_constant__ struct cuda_step step, const __grid_constant__ struct layer, int)
@@ -19,18 +19,20 @@ extern "C" __global__ void __launch_bounds__(product::threads, product::blocks)
 
     /* The counts and the output rows are there before the step's first kernel starts. */
     int outputs = smaller(step.counts->outputs - first, product::rows);
+    if (step.counts->outputs == 0 || product::absent(&step.counts->outputs)) {
+        wait_for_previous();
+        return;
+    }
     product sums;
-    if (outputs > 0)
-        sums.prefetch(shared, matrix(step, HEAD_OFFSET));
+    sums.prefetch(shared, matrix(step, HEAD_OFFSET));
     let_next_start();
     wait_for_previous();
-    if (outputs <= 0 || sums.idle())
-        return;
     auto row_of = [=](int output) { return step.output_row[first + smaller(output, outputs - 1)]; };
-    sums.multiply(a->input, row_of, [&](int warp, int warps) {
-        for (int output = warp; output < outputs; output += warps)
-            scale[output] = inverse_rms<HIDDEN_TILES>(a->squares[row_of(output)], HIDDEN, 1e-05f);
-    });
+    auto norms = [&](int warp, int warps) {
+        inverse_rms_rows<HIDDEN_TILES, NORM_BATCH>(
+            scale, warp, warps, outputs, [=](int output) { return a->squares[row_of(output)]; }, HIDDEN, 1e-05f);
+    };
+    sums.multiply(a->input, row_of, norms, outputs);
 
 #pragma unroll product::unroll
     for (int i = 0; i < product::thread_outputs; i++) {

@@ -27,24 +27,24 @@ static const struct cuda_target TARGETS[] = {
 
 // clang-format off
 static const struct cuda_kernel KERNEL[KERNELS] = {
-    /* name, threads of a block, bytes of its dynamic shared memory */
-    [KERNEL_EMBED] = {"embed", 256, 0},
-    [KERNEL_QKV_1] = {"qkv_1", 64, 16464},
-    [KERNEL_QKV_8] = {"qkv_8", 64, 17024},
-    [KERNEL_ROPE_STATE] = {"rope_state", 256, 0},
-    [KERNEL_ATTENTION_8] = {"attention_8", 128, 66092},
-    [KERNEL_ATTENTION_OUTPUT_1] = {"attention_output_1", 64, 16464},
-    [KERNEL_ATTENTION_OUTPUT_8] = {"attention_output_8", 64, 17024},
-    [KERNEL_GATE_UP_1] = {"gate_up_1", 64, 16464},
-    [KERNEL_GATE_UP_8] = {"gate_up_8", 64, 17024},
-    [KERNEL_DOWN_1] = {"down_1", 64, 16464},
-    [KERNEL_DOWN_8] = {"down_8", 64, 17024},
-    [KERNEL_HEAD_1] = {"head_1", 64, 16464},
-    [KERNEL_HEAD_8] = {"head_8", 64, 17024},
-    [KERNEL_PACK] = {"pack", 256, 0},
-    [KERNEL_RANDOM_WEIGHTS] = {"random_weights", 256, 0},
-    [KERNEL_SAMPLE] = {"sample", 1024, 0},
-    [KERNEL_READ_MEMORY] = {"read_memory", 256, 0},
+    /* name, threads of a block, bytes of its dynamic shared memory, the only target that has it */
+    [KERNEL_EMBED] = {"embed", 256, 0, NULL},
+    [KERNEL_QKV_1] = {"qkv_1", 64, 8272, NULL},
+    [KERNEL_QKV_8] = {"qkv_8", 64, 8832, NULL},
+    [KERNEL_ROPE_STATE] = {"rope_state", 256, 0, NULL},
+    [KERNEL_ATTENTION_8] = {"attention_8", 128, 66092, NULL},
+    [KERNEL_ATTENTION_OUTPUT_1] = {"attention_output_1", 96, 16544, NULL},
+    [KERNEL_ATTENTION_OUTPUT_8] = {"attention_output_8", 96, 17664, NULL},
+    [KERNEL_GATE_UP_1] = {"gate_up_1", 64, 8272, NULL},
+    [KERNEL_GATE_UP_8] = {"gate_up_8", 64, 8832, NULL},
+    [KERNEL_DOWN_1] = {"down_1", 64, 8272, NULL},
+    [KERNEL_DOWN_8] = {"down_8", 64, 8832, NULL},
+    [KERNEL_HEAD_1] = {"head_1", 64, 8272, NULL},
+    [KERNEL_HEAD_8] = {"head_8", 64, 8832, NULL},
+    [KERNEL_PACK] = {"pack", 256, 0, NULL},
+    [KERNEL_RANDOM_WEIGHTS] = {"random_weights", 256, 0, NULL},
+    [KERNEL_SAMPLE] = {"sample", 1024, 0, NULL},
+    [KERNEL_READ_MEMORY] = {"read_memory", 256, 0, NULL},
 };
 
 static const struct cuda_section SECTIONS[] = {

@@ -2,19 +2,22 @@
 // lathe generate qwen3-ratio3 --target cuda --max-rows 8
 /* Matrix products: tiles of 16 weight rows against the rows of a step, in the sum tree of docs/cuda.md.
  *
- *     K:  |<-- unit of 512 columns ------------------------------->|<-- unit --> ...
+ *     K:  |<-- span: as many units as the plan says ----------------------------------------------- ...
+ *         |<-- unit of 512 columns (256 where K is small) -------->|<-- unit --> ...
  *         | slice | slice | slice | slice | slice | slice | slice | slice | ...        slice: 64 columns, 2 KB of weights
  *
- *     slice = mma(mma(mma(mma(0, k0), k1), k2), k3)     unit = ((slice + slice) + slice) ...     sum = ((unit + unit) ...
+ *     unit = mma(... mma(mma(0, k0), k1) ..., k31)     span = ((unit + unit) + unit) ...     sum = ((span + span) ...
  *
- * Two ways to walk through it, which give the same bits:
+ * Three ways to walk through it, which give the same bits:
  *
  *     streamed   up to 8 rows: a block has a few tiles, each of its warps whole units of them. Every thread copies just
  *                the bytes that it will multiply, so warps never wait for each other before the end.
  *     blocked    more rows: a block has more tiles and rows and walks along K with all of its warps, which share what
  *                was copied.
+ *     wide       the same on 9.0a, whose tensor cores and copy engine do more by themselves (product_wide.cuh).
  *
- * Both start with weights alone (prefetch), before the previous kernel has ended; `multiply` is called after the wait.
+ * All start with weights alone (prefetch), before the previous kernel has ended; `multiply` is called after the wait. A block
+ * that is `absent` has nothing to do and calls neither.
  */
 #ifndef PRODUCT_CUH
 #define PRODUCT_CUH
@@ -23,7 +26,7 @@
 
 enum {
     SLICE_WEIGHTS = 128,  /* 16-byte pieces of a tile's weights in a slice: 4 fragments */
-    SLICES_OF_UNIT = 8,   /* the last unit may have fewer */
+    NORM_BATCH = 4,       /* rows whose norms a warp works out side by side */
     SUM_STRIDE = TILE + 4 /* floats between the sums of two rows in shared memory: no two lanes hit one bank */
 };
 
@@ -32,27 +35,21 @@ INLINE int smaller(int a, int b)
     return a < b ? a : b;
 }
 
-/* One slice: 4 steps of K for 16 weight rows and 8 rows of the step; b: the lane's 32 bytes of the input. */
-INLINE float4 slice_of(const uint4 weight[4], uint4 b0, uint4 b1)
+/* sum += one slice: 4 steps of K for 16 weight rows and 8 rows of the step; b: the lane's 32 bytes of the input. */
+INLINE void add_slice_of(float4 &sum, const uint4 weight[4], uint4 b0, uint4 b1)
 {
-    float4 sum = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
     multiply_add(sum, weight[0], b0.x, b0.y);
     multiply_add(sum, weight[1], b0.z, b0.w);
     multiply_add(sum, weight[2], b1.x, b1.y);
     multiply_add(sum, weight[3], b1.z, b1.w);
-    return sum;
 }
 
-/* Two slices side by side: twice as many products under way. b0, b1: the lane's elements of 8 columns each. */
-INLINE void slices_of_pair(float4 sum[2], const uint4 first[4], const uint4 second[4], const uint32_t b0[8],
-                           const uint32_t b1[8])
+/* The same; b: the lane's elements of 8 columns each. */
+INLINE void add_slice_of(float4 &sum, const uint4 weight[4], const uint32_t b[8])
 {
-    sum[0] = sum[1] = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
 #pragma unroll
-    for (int i = 0; i < 4; i++) {
-        multiply_add(sum[0], first[i], b0[2 * i], b0[2 * i + 1]);
-        multiply_add(sum[1], second[i], b1[2 * i], b1[2 * i + 1]);
-    }
+    for (int i = 0; i < 4; i++)
+        multiply_add(sum, weight[i], b[2 * i], b[2 * i + 1]);
 }
 
 /* Writes the lane's four sums of a tile and `rows` <= 8 rows to sums[row][SUM_STRIDE]. */
@@ -96,9 +93,10 @@ template <typename product> struct output {
  * The items of a block are the units of its tiles: unit 0 of all tiles, then unit 1, ... Warp w takes whole units, w,
  * w + warps, ..., so that the input of a unit is loaded once for all tiles. Each lane has a ring in shared memory that it
  * alone fills and reads: lane l's bytes of a fragment are those that its registers need. A place of the ring holds two
- * slices, whose products run side by side.
+ * slices.
  */
-template <int rows_, int tiles_, int total_tiles, int slices, int warps_, int depth> struct streamed {
+template <int rows_, int tiles_, int total_tiles, int slices, int unit_slices, int spans, int warps_, int depth>
+struct streamed {
     enum {
         rows = rows_,   /* of the step: at most 8 */
         tiles = tiles_, /* of the block */
@@ -108,7 +106,7 @@ template <int rows_, int tiles_, int total_tiles, int slices, int warps_, int de
         warps = warps_,
         threads = (warps + 1) * LANES,   /* one more warp for what else there is to do */
         blocks = threads <= 256 ? 2 : 1, /* of a processor */
-        units = (slices + SLICES_OF_UNIT - 1) / SLICES_OF_UNIT,
+        units = (slices + unit_slices - 1) / unit_slices,
         pair_bytes = 2 * SLICE_WEIGHTS * 16,
         ring_bytes = depth * pair_bytes, /* of a warp */
         unit_sums = rows * SUM_STRIDE,   /* floats */
@@ -129,19 +127,20 @@ template <int rows_, int tiles_, int total_tiles, int slices, int warps_, int de
 
     INLINE int slices_of(int unit)
     {
-        return slices % SLICES_OF_UNIT == 0 || unit + 1 < units ? (int)SLICES_OF_UNIT : slices % SLICES_OF_UNIT;
+        return slices % unit_slices == 0 || unit + 1 < units ? (int)unit_slices : slices % unit_slices;
     }
 
-    INLINE_METHOD bool idle() const
+    INLINE bool absent(const int32_t *row_count)
     {
-        return false;
+        int first = (int)blockIdx.x * rows;
+        return first > 0 && first >= *row_count;
     }
 
     INLINE_METHOD void copy_next()
     {
         if (next_unit < units) {
             const uint4 *from =
-                weights + (size_t)(next_tile * slices + next_unit * SLICES_OF_UNIT + next_slice) * SLICE_WEIGHTS;
+                weights + (size_t)(next_tile * slices + next_unit * unit_slices + next_slice) * SLICE_WEIGHTS;
             int count = slices_of(next_unit);
 #pragma unroll
             for (int i = 0; i < 8; i++)
@@ -179,9 +178,10 @@ template <int rows_, int tiles_, int total_tiles, int slices, int warps_, int de
     }
 
     /* input: pieces of 8 x 8 elements. row_of(i): which row of the input is row i of this block. meanwhile(w, of): what else there
-       is to do before the sums are used, the part of warp w of so many. Afterwards sum() can be read. */
+       is to do before the sums are used, the part of warp w of so many. The last parameter is of use to wide products.
+       Afterwards sum() can be read. */
     template <typename row_of_type, typename meanwhile_type>
-    INLINE_METHOD void multiply(const uint16_t *input, row_of_type row_of, meanwhile_type meanwhile)
+    INLINE_METHOD void multiply(const uint16_t *input, row_of_type row_of, meanwhile_type meanwhile, int = rows)
     {
         int lane = (int)threadIdx.x % LANES, warp = (int)threadIdx.x / LANES;
         if (warp == warps)
@@ -192,20 +192,20 @@ template <int rows_, int tiles_, int total_tiles, int slices, int warps_, int de
             (const uint32_t *)input + (size_t)(row / 8) * (slices * 8 * LANES) + row % 8 * 4 + lane % 4;
         for (int unit = warp < warps ? warp : (int)units; unit < units; unit += warps) {
             int count = slices_of(unit);
-            uint32_t b[SLICES_OF_UNIT][8]; /* of each 8 columns: the lane's two of its row */
+            uint32_t b[unit_slices][8]; /* of each 8 columns: the lane's two of its row */
 #pragma unroll
-            for (int slice = 0; slice < SLICES_OF_UNIT; slice++) {
+            for (int slice = 0; slice < unit_slices; slice++) {
 #pragma unroll
                 for (int i = 0; i < 8; i++)
                     b[slice][i] = 0;
                 if (reads && slice < count)
-                    load_fresh_8(b[slice], own_row + (unit * SLICES_OF_UNIT + slice) * 8 * LANES);
+                    load_fresh_8(b[slice], own_row + (unit * unit_slices + slice) * 8 * LANES);
             }
 #pragma unroll 1
             for (int tile = 0; tile < block_tiles; tile++) {
-                float4 sum = nothing();
+                float4 sum = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
 #pragma unroll
-                for (int slice = 0; slice < SLICES_OF_UNIT; slice += 2) {
+                for (int slice = 0; slice < unit_slices; slice += 2) {
                     if (slice < count) {
                         copies_wait<depth - 1>();
                         uint4 first[4], second[4];
@@ -214,11 +214,9 @@ template <int rows_, int tiles_, int total_tiles, int slices, int warps_, int de
                             first[i] = load_shared(own + place + i * LANES * 16);
                             second[i] = load_shared(own + place + (4 + i) * LANES * 16);
                         }
-                        float4 both[2];
-                        slices_of_pair(both, first, second, b[slice], b[slice + 1]);
-                        sum = add(sum, both[0]);
+                        add_slice_of(sum, first, b[slice]);
                         if (slices % 2 == 0 || slice + 1 < count)
-                            sum = add(sum, both[1]);
+                            add_slice_of(sum, second, b[slice + 1]);
                         copy_next();
                     }
                 }
@@ -232,10 +230,15 @@ template <int rows_, int tiles_, int total_tiles, int slices, int warps_, int de
     INLINE_METHOD float sum(int tile, int row, int column) const
     {
         const float *of_tile = sums + tile * units * unit_sums + row * SUM_STRIDE + column;
-        float result = of_tile[0];
+        float result = 0.0f;
 #pragma unroll
-        for (int unit = 1; unit < units; unit++)
-            result = __fadd_rn(result, of_tile[unit * unit_sums]);
+        for (int span = 0; span < spans; span++) {
+            float of_span = of_tile[units * span / spans * unit_sums];
+#pragma unroll
+            for (int unit = units * span / spans + 1; unit < units * (span + 1) / spans; unit++)
+                of_span = __fadd_rn(of_span, of_tile[unit * unit_sums]);
+            result = span == 0 ? of_span : __fadd_rn(result, of_span);
+        }
         return result;
     }
 };
@@ -256,7 +259,8 @@ template <int rows_, int tiles_, int total_tiles, int slices, int warps_, int de
  * range of units. They keep the sums of their units apart, and each adds, in order, all units of its share of the tiles.
  * Without clusters (before 9.0) the first of them does the work of all.
  */
-template <int rows_, int tiles_, int total_tiles, int slices, int warp_tiles, int warp_rows, int depth, int splits_>
+template <int rows_, int tiles_, int total_tiles, int slices, int unit_slices, int spans, int warp_tiles, int warp_rows,
+          int depth, int splits_>
 struct blocked {
     enum {
         rows = rows_,
@@ -279,11 +283,12 @@ struct blocked {
         across = rows / warp_rows,
         warps = multiplied_tiles / warp_tiles * across,
         threads = warps * LANES,
-        units = (slices + SLICES_OF_UNIT - 1) / SLICES_OF_UNIT,
+        units = (slices + unit_slices - 1) / unit_slices,
         own_units = (units + splits - 1) / splits, /* at most */
         parts = splits == 1 ? 1 : own_units,
         part_registers = parts * warp_tiles * warp_rows / 2,
-        blocks = warp_rows > 64 || threads > 256 || part_registers >= 64 || (!has_wide && rows > 16)
+        blocks = warp_rows > 64 || threads > 256 || part_registers >= 64 || (!has_wide && rows > 16) ||
+                         (splits == 1 && spans > 1 && rows > 32)
                      ? 1
                      : 512 / threads,                     /* of a processor */
         stage_weights = multiplied_tiles * SLICE_WEIGHTS, /* pieces of 16 bytes */
@@ -316,10 +321,11 @@ struct blocked {
         return units * rank / splits;
     }
 
-    /* Whether another block does this one's work. */
-    INLINE_METHOD bool idle() const
+    /* Whether another block does this one's work, or there are no rows for it. */
+    INLINE bool absent(const int32_t *row_count)
     {
-        return splits < grid_splits && rank > 0;
+        int first = (int)blockIdx.x / grid_splits * rows;
+        return (splits < grid_splits && (int)blockIdx.x % grid_splits > 0) || (first > 0 && first >= *row_count);
     }
 
     INLINE_METHOD void copy_weights(int slice)
@@ -365,8 +371,8 @@ struct blocked {
         block_tile = block * multiplied_tiles;
         first_tile = block_tile + (splits == 1 ? 0 : rank * tiles);
         weights = matrix + (size_t)block_tile * (slices * SLICE_WEIGHTS);
-        first_slice = splits == 1 ? 0 : first_unit(rank) * SLICES_OF_UNIT;
-        end_slice = idle() ? 0 : splits == 1 ? (int)slices : smaller(first_unit(rank + 1) * SLICES_OF_UNIT, slices);
+        first_slice = splits == 1 ? 0 : first_unit(rank) * unit_slices;
+        end_slice = splits == 1 ? (int)slices : smaller(first_unit(rank + 1) * unit_slices, slices);
 #pragma unroll
         for (int slice = 0; slice < depth - 1; slice++) {
             if (first_slice + slice < end_slice)
@@ -401,19 +407,14 @@ struct blocked {
         if constexpr (wide) {
 #pragma unroll
             for (int g = 0; g < own_groups; g += 4) {
-                float4 sums[4];
                 uint32_t of_rows = ring + (slice % depth * stage + stage_weights + (group + g) * 64) * 16;
                 products_begin();
-                multiply_add_32<true>(sums, weight[0][0], of_rows);
-#pragma unroll
-                for (int i = 1; i < 4; i++)
-                    multiply_add_32<false>(sums, weight[0][i], of_rows + i * 256);
-                products_commit();
-                products_wait<0>();
 #pragma unroll
                 for (int i = 0; i < 4; i++)
-                    partial[0][g + i] = add(partial[0][g + i], sums[i]);
+                    multiply_add_32(&partial[0][g], weight[0][i], of_rows + i * 256);
+                products_commit();
             }
+            products_wait<0>();
         } else
 #endif
         {
@@ -423,13 +424,13 @@ struct blocked {
                 uint4 b0 = load_pieces(of_group), b1 = load_pieces(of_group + LANES * 16);
 #pragma unroll
                 for (int t = 0; t < warp_tiles; t++)
-                    partial[t][g] = add(partial[t][g], slice_of(weight[t], b0, b1));
+                    add_slice_of(partial[t][g], weight[t], b0, b1);
             }
         }
     }
 
     template <typename row_of_type, typename meanwhile_type>
-    INLINE_METHOD void multiply(const uint16_t *pieces, row_of_type row_of, meanwhile_type meanwhile)
+    INLINE_METHOD void multiply(const uint16_t *pieces, row_of_type row_of, meanwhile_type meanwhile, int = rows)
     {
         int lane = (int)threadIdx.x % LANES, warp = (int)threadIdx.x / LANES;
         int tile = warp % (warps / across) * warp_tiles, group = warp / (warps / across) * own_groups;
@@ -444,25 +445,35 @@ struct blocked {
         meanwhile(warp, warps);
 
         float4 part[parts][warp_tiles][own_groups];
-        if (splits == 1)
-            for_each_sum([&](int t, int g) { part[0][t][g] = nothing(); });
         int slice = first_slice;
         if (splits == 1) {
+            for_each_sum([&](int t, int g) { part[0][t][g] = nothing(); });
+#pragma unroll
+            for (int span = 0; span < spans; span++) {
+                float4 of_span[warp_tiles][own_groups];
+                if (spans > 1)
+                    for_each_sum([&](int t, int g) { of_span[t][g] = nothing(); });
 #pragma unroll 1
-            for (int unit = 0; unit < units; unit++) {
-                float4 partial[warp_tiles][own_groups];
-                for_each_sum([&](int t, int g) { partial[t][g] = nothing(); });
+                for (int unit = units * span / spans; unit < units * (span + 1) / spans; unit++) {
+                    float4 partial[warp_tiles][own_groups];
+                    clear(partial);
 #pragma unroll 1
-                for (int i = 0; i < SLICES_OF_UNIT && slice < end_slice; i++)
-                    add_slice(slice++, tile, group, partial);
-                for_each_sum([&](int t, int g) { part[0][t][g] = add(part[0][t][g], partial[t][g]); });
+                    for (int i = 0; i < unit_slices && slice < end_slice; i++)
+                        add_slice(slice++, tile, group, partial);
+                    if (spans > 1)
+                        for_each_sum([&](int t, int g) { of_span[t][g] = add(of_span[t][g], partial[t][g]); });
+                    else
+                        for_each_sum([&](int t, int g) { part[0][t][g] = add(part[0][t][g], partial[t][g]); });
+                }
+                if (spans > 1)
+                    for_each_sum([&](int t, int g) { part[0][t][g] = add(part[0][t][g], of_span[t][g]); });
             }
         } else {
 #pragma unroll
             for (int unit = 0; unit < parts; unit++) {
-                for_each_sum([&](int t, int g) { part[unit][t][g] = nothing(); });
+                clear(part[unit]);
 #pragma unroll 1
-                for (int i = 0; i < SLICES_OF_UNIT && slice < end_slice; i++)
+                for (int i = 0; i < unit_slices && slice < end_slice; i++)
                     add_slice(slice++, tile, group, part[unit]);
             }
         }
@@ -481,6 +492,11 @@ struct blocked {
                 });
             add_units();
         }
+    }
+
+    INLINE void clear(float4 sums[warp_tiles][own_groups])
+    {
+        for_each_sum([&](int t, int g) { sums[t][g] = make_float4(0.0f, 0.0f, 0.0f, 0.0f); });
     }
 
     template <typename action> INLINE void for_each_sum(action act)
@@ -507,9 +523,14 @@ struct blocked {
             if (pieces % threads == 0 || piece < pieces) {
                 uint32_t at = ring + (rank * pieces + piece) * 16;
 #pragma unroll
-                for (int unit = 0; unit < units; unit++) {
-                    int of = (unit * splits + splits - 1) / units; /* the block that has it */
-                    total[i] = add(total[i], load_from_block(at + (unit - first_unit(of)) * part_pieces * 16, of));
+                for (int span = 0; span < spans; span++) {
+                    float4 of_span = nothing();
+#pragma unroll
+                    for (int unit = units * span / spans; unit < units * (span + 1) / spans; unit++) {
+                        int of = (unit * splits + splits - 1) / units; /* the block that has it */
+                        of_span = add(of_span, load_from_block(at + (unit - first_unit(of)) * part_pieces * 16, of));
+                    }
+                    total[i] = add(total[i], of_span);
                 }
             }
         }
@@ -530,5 +551,7 @@ struct blocked {
         return ((const float *)shared)[(tile * groups + row / 8) * group_sums + row % 8 * SUM_STRIDE + column];
     }
 };
+
+#include "product_wide.cuh"
 
 #endif
