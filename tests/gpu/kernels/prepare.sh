@@ -16,8 +16,8 @@ generate() { # NAME LAYERS HIDDEN INTERMEDIATE HEADS KV_HEADS HEAD_DIM VOCABULAR
     "$LATHE" generate "$work/$1.model" --target "cuda:$SM" --random-weights 1 -o "$work/$1" --quiet
 }
 cubin() { # NAME KERNEL: is compiled in the end, side by side with others
-    echo "'$nvcc' -cubin -arch='sm_$SM' --fmad=false -I'$work/$1/src/cuda' -I'$work/$1/src/runtime' "\
-"'$work/$1/src/cuda/$2.cu' -o '$dir/$1/$2.cubin'" >>"$work/jobs"
+    local include="-I'$work/$1/src/cuda' -I'$work/$1/src/runtime'"
+    echo "'$nvcc' -cubin -arch='sm_$SM' --fmad=false $include '$work/$1/src/cuda/$2.cu' -o '$dir/$1/$2.cubin'" >>"$work/jobs"
 }
 kernels_of() { # NAME STAGE: its kernels, a line each: name threads shared rows x y
     awk -v stage="$2" '
