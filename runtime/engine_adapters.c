@@ -100,8 +100,10 @@ static int free_slot(const struct engine_adapters *adapters, const char *name, s
         if (!adapters->slot[i].name)
             return i;
     if (model->adapter_slots)
-        return error_set(error, "adapter '%.100s': all %d slots are in use; build the package with larger --lora-slots",
-                         name, (int)model->adapter_slots);
+        return error_set(error,
+                         "adapter '%.100s': none of the slots is free (\"%s\" has %d slots); build it with larger "
+                         "--lora-slots",
+                         name, model->name, (int)model->adapter_slots);
     return error_set(error, "adapter '%.100s': \"%s\" has no slots for adapters; build it with --lora-slots N", name,
                      model->name);
 }

@@ -9,19 +9,19 @@
 #include "host.h"
 #include "process.h"
 
-/* A window and biases, head norms, all biases, none; the last one for a GPU: head norms. */
+/* A window and biases, head norms, all biases and slots for adapters, none; the last one for a GPU: head norms. */
 static const struct package {
-    const char *model, *dtype, *target, *rows;
-} packages[] = {{"qwen2-window", "bf16", "c", "512"},
-                {"qwen3-ratio3", "f32", "c", "512"},
-                {"llama-bias", "bf16", "c", "512"},
-                {"llama-text", "f32", "c", "512"},
-                {"qwen3-ratio3", "bf16", "cuda", "8"}};
+    const char *model, *dtype, *target, *rows, *slots;
+} packages[] = {{"qwen2-window", "bf16", "c", "512", "0"},
+                {"qwen3-ratio3", "f32", "c", "512", "0"},
+                {"llama-bias", "bf16", "c", "512", "2"},
+                {"llama-text", "f32", "c", "512", "0"},
+                {"qwen3-ratio3", "bf16", "cuda", "8", "0"}};
 
 enum { PACKAGES = sizeof packages / sizeof *packages, FOR_CPU = 4 };
 
-/* Packages with a golden copy. The first: two runs of layers, biases, a window in one layer of two. */
-static const int golden_packages[] = {0, 4};
+/* Packages with a golden copy. The first: two runs of layers, biases, a window in one layer of two; the last: adapters. */
+static const int golden_packages[] = {0, 4, 2};
 
 static const char *made_folder(const struct package *package)
 {
@@ -37,8 +37,9 @@ static bool is_copy(const char *path)
 /* As tests/golden/refresh.sh: for the GPU, few rows make few kernels. */
 static void generate(const struct package *package)
 {
+    const char *option = strcmp(package->slots, "0") == 0 ? NULL : "--lora-slots";
     lathe_generate(fixture_folder(package->model), made_folder(package), "--dtype", package->dtype, "--target",
-                   package->target, "--max-rows", package->rows, NULL);
+                   package->target, "--max-rows", package->rows, option, package->slots, NULL);
 }
 
 static void generate_all(void)

@@ -7,9 +7,12 @@ lathe=${LATHE:-../../build/lathe}
 folder=$(mktemp -d)
 trap 'rm -rf -- "$folder"' EXIT
 
-for name in qwen2-window qwen3-ratio3; do
+for name in qwen2-window qwen3-ratio3 llama-bias; do
     options=()
-    [ "$name" = qwen2-window ] || options=(--target cuda --max-rows 8) # as tests/codegen/test_sources.c
+    case $name in # as tests/codegen/test_sources.c
+        qwen3-ratio3) options=(--target cuda --max-rows 8) ;;
+        llama-bias) options=(--lora-slots 2) ;;
+    esac
     "$lathe" generate "../fixtures/models/$name" ${options[@]+"${options[@]}"} -o "$folder/$name" --quiet
     rm -r "$folder/$name/src/runtime" "$folder/$name/lathe.h"
     sed -i '/^    "src\/runtime\//d; /^    "lathe.h"/d' "$folder/$name/MANIFEST.json"
