@@ -337,6 +337,8 @@ static int produce(struct run *run, struct error *error)
     o->sampler.bias = o->bias.item;
     o->sampler.bias_count = o->bias.count;
     struct draft_options drafts = draft_chosen(&o->draft, program->engine);
+    if (o->dump[0] && !o->draft.kind)
+        drafts.kind = DRAFT_NONE; /* rows of guesses would stand among those of the text */
     if (drafts.kind != DRAFT_NONE && !(run->speculation = speculation_open(program->engine, &drafts, 1, error)))
         return -1;
     struct generate_options options = {
