@@ -254,6 +254,8 @@ static void print_json(const struct program *program, const struct run_options *
         json_integer(&out, generation->drafts.drafted);
         json_key(&out, "accepted");
         json_integer(&out, generation->drafts.accepted);
+        json_key(&out, "gained");
+        json_integers(&out, generation->gained.id, generation->gained.count);
     }
     json_close_object(&out);
     fputc('\n', stdout);

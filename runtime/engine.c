@@ -661,8 +661,11 @@ int engine_submit(struct engine *engine, struct error *error)
         if (engine->row[row].scratch < 0)
             state_commit_some(engine->state, engine->row[row].sequence, 1);
     engine_tree_submitted(&engine->tree, engine->row, engine->rows);
-    for (int32_t i = 0; i < flight->draws; i++)
-        engine->slot[flight->draw[i].slot].draws = true, engine->slot[flight->draw[i].slot].known = false;
+    for (int32_t i = 0; i < flight->draws; i++) {
+        struct slot *slot = &engine->slot[flight->draw[i].slot];
+        slot->draws = true;
+        slot->known = false;
+    }
     engine->under_way++;
     engine->rows = engine->outputs = 0;
     assembled(engine)->draws = 0;

@@ -305,6 +305,8 @@ static int decode_cycle(struct run *run, bool *found, struct error *error)
         return -1;
     run->out->decode_steps++;
     int32_t count = speculation_drawn(run->options->speculation, 0, &drawn);
+    if (token_list_add(&run->out->gained, count))
+        return out_of_memory(error);
     int outcome = 0;
     for (int32_t i = 0; i < count && !outcome && !(i && ended(run)); i++) {
         outcome = note_token(run, &drawn[i], error);
@@ -438,6 +440,7 @@ int generate(struct engine *engine, const int32_t *prompt, size_t prompt_count, 
 void generation_free(struct generation *generation)
 {
     free(generation->ids.id);
+    free(generation->gained.id);
     free(generation->logprobs);
     free(generation->alternatives);
     free(generation->text.data);

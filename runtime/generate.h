@@ -61,9 +61,10 @@ struct generation {
     struct text_buffer text;          /* without stop strings and stop ids */
     enum finish finish;
     int32_t prefill_steps, decode_steps;
-    struct speculation_counts drafts;
-    double prefill_seconds; /* until the first token was there */
-    double decode_seconds;  /* the rest */
+    struct speculation_counts drafts; /* all zero: nobody guesses */
+    struct token_list gained;         /* [drafts.steps] how many tokens each of their steps gave */
+    double prefill_seconds;           /* until the first token was there */
+    double decode_seconds;            /* the rest */
 };
 
 /* The prompt is checked: at least one id, all in the vocabulary, no longer than the context. 0, or -1 and a message;

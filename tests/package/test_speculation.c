@@ -175,6 +175,17 @@ START_TEST(chunks)
 }
 END_TEST
 
+/* Every cycle gains as many tokens as the reference's. The last one may be cut off there. */
+static void expect_gains(const cJSON *found, const cJSON *lengths, int number)
+{
+    const cJSON *gained = json_member(found, "gained", "run --json")->child;
+    int cycle = 0;
+    for (const cJSON *length = lengths->child; length && gained; cycle++, length = length->next, gained = gained->next)
+        ck_assert_msg(gained->valuedouble == length->valuedouble || (!gained->next && !length->next),
+                      "prompt %d: cycle %d gains %g, the reference's %g", number, cycle, gained->valuedouble,
+                      length->valuedouble);
+}
+
 /* As many cycles as the reference's, whose text it is: what is drafted and accepted is the same. */
 START_TEST(cycles_of_the_reference)
 {
@@ -189,7 +200,18 @@ START_TEST(cycles_of_the_reference)
         int cycles = cJSON_GetArraySize(json_member(drafts[i], "chain_lengths", "base.eagle3.jsonl"));
         ck_assert_msg(whole_number(found, "steps") == cycles, "prompt %d: %d cycles, the reference has %d", i,
                       whole_number(found, "steps"), cycles);
+        expect_gains(found, json_member(drafts[i], "chain_lengths", "base.eagle3.jsonl"), i);
         cJSON_Delete(found);
+        /* Its first trees. */
+        static const char *const none[] = {NULL};
+        cJSON *lengths = cJSON_CreateArray();
+        const cJSON *trees = json_member(drafts[i], "trees", "base.eagle3.jsonl"), *tree;
+        cJSON_ArrayForEach(tree, trees)
+            cJSON_AddItemToArray(lengths, cJSON_CreateNumber(json_member(tree, "gained", "trees")->valuedouble));
+        found = run(i, options, none);
+        expect_gains(found, lengths, i);
+        cJSON_Delete(found);
+        cJSON_Delete(lengths);
     }
 }
 END_TEST
