@@ -108,14 +108,18 @@ int cuda_adapters_open(struct cuda_adapters *adapters, const struct model *model
         return 0;
     adapters->table = calloc(slots * sites, sizeof *adapters->table);
     adapters->tiles = calloc(slots, sizeof *adapters->tiles);
+    adapters->at_head = calloc(slots, sizeof *adapters->at_head);
     adapters->last = calloc(slots, sizeof *adapters->last);
-    return adapters->table && adapters->tiles && adapters->last ? 0 : error_set(error, "out of memory for adapters");
+    return adapters->table && adapters->tiles && adapters->at_head && adapters->last
+               ? 0
+               : error_set(error, "out of memory for adapters");
 }
 
 void cuda_adapters_close(struct cuda_adapters *adapters)
 {
     free(adapters->table);
     free(adapters->tiles);
+    free(adapters->at_head);
     free(adapters->last);
     memset(adapters, 0, sizeof *adapters);
 }
@@ -242,6 +246,8 @@ int cuda_adapters_put(struct cuda_adapters *adapters, int32_t slot, const char *
                       .next = adapters->memory + place_of(model, slot),
                       .error = error};
     memset(table, 0, sites * sizeof *table);
+    const struct adapter_entry *head = &entries[sites - 2];
+    adapters->at_head[slot] = head->rank || head->row_scale || head->bias || head->full;
     adapters->tiles[slot] = 0;
     for (int32_t i = 0; i < model->site_count; i++) {
         int32_t tiles = (entries[i].rank + TILE - 1) / TILE;
@@ -291,7 +297,7 @@ void cuda_adapters_group(struct cuda_adapters *adapters, const struct engine_bat
     memset(adapters->last, 0, slots * sizeof *adapters->last);
     for (int32_t i = 0; i < batch->outputs; i++) {
         int32_t adapter = batch->row[batch->output_row[i]].adapter;
-        if (adapter >= 0)
+        if (adapter >= 0 && adapters->at_head[adapter])
             counts->output_groups = add_row(adapters, output_group, counts->output_groups, adapter, i);
     }
 }

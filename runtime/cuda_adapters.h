@@ -14,6 +14,7 @@ struct cuda_adapters {
     CUdeviceptr memory;              /* [cuda_adapters_bytes] the table, the slots' places, staging */
     struct cuda_adapter_site *table; /* [slots][sites] as it is on the device */
     int32_t *tiles;                  /* [slots] of the largest A; 0: nothing is there */
+    bool *at_head;                   /* [slots] it does something at the head */
     struct cuda_group **last;        /* [slots] of the groups being made: the one that is not full yet */
 };
 

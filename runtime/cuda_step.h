@@ -78,9 +78,9 @@ struct cuda_step {
     float *logits;                /* [max_outputs][vocab] */
     const struct cuda_adapter_site *adapters; /* [adapter slots][sites]; NULL: the package has none */
     const struct cuda_group *group;           /* [counts.groups] all rows with an adapter, each once */
-    const struct cuda_group *output_group;    /* [counts.output_groups] */
-    int32_t table;                            /* entries of one page table */
-    int32_t pages_total;                      /* scratch slot i is slot pages_total * page + i */
+    const struct cuda_group *output_group; /* [counts.output_groups] outputs whose adapter does something at the head */
+    int32_t table;                         /* entries of one page table */
+    int32_t pages_total;                   /* scratch slot i is slot pages_total * page + i */
 };
 
 /* The kernels that the runtime launches itself have parameters of their own:

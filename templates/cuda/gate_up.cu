@@ -11,7 +11,7 @@ enum { SLICES = HIDDEN_PADDED / 64, PAIRS = TILE / 2 };
 typedef $product$ product;
 //% if adapters then
 /* gate, up */
-typedef adapted<product, $maker$, 2, false, $shared$> adapted_product;
+typedef adapted<product, $maker$, 2, false, $shared$, $spare$, $few$> adapted_product;
 //% end
 
 INLINE float $activation$(float x)
@@ -19,10 +19,10 @@ INLINE float $activation$(float x)
     return __fdiv_rn(x, __fadd_rn(1.0f, exponential(-x)));
 }
 
-extern "C" __global__ void __launch_bounds__(product::threads, product::blocks) $cluster$
+extern "C" __global__ void __launch_bounds__(product::threads, $blocks$) $cluster$
     $name$(const __grid_constant__ struct cuda_step step, const __grid_constant__ struct layer layer, int$index$)
 {
-    extern __shared__ uint4 shared[];
+    extern __shared__ $shared_type$ shared[];
     __shared__ float scale[product::rows];
     struct activations *a = activations(step);
 //% if bias then
@@ -65,10 +65,13 @@ extern "C" __global__ void __launch_bounds__(product::threads, product::blocks) 
             inverse_rms_rows<HIDDEN_TILES, NORM_BATCH>(
                 scale, warp, warps, product::rows, [=](int row) { return a->squares[row_of(row)]; }, HIDDEN, $epsilon$);
 //% if adapters then
-            adapters.meanwhile(warp, warps, spot_of);
+            adapters.meanwhile(spot_of);
 //% end
         },
         PADDED_ROWS - first_row);
+//% if adapters then
+    adapters.finish(sums, spot_of);
+//% end
 
     /* 16 neighbouring lanes have a tile: 8 gates, then the 8 ups. */
 #pragma unroll product::unroll
@@ -80,7 +83,7 @@ extern "C" __global__ void __launch_bounds__(product::threads, product::blocks) 
         float value = 0.0f;
         if (exists) {
             spot at = spot_of(out);
-            value = __fmul_rn(adapters.add(sums.sum(out.tile, out.row, out.place), i, out, at), scale[out.row]);
+            value = __fmul_rn(adapters.add(sums.sum(out.tile, out.row, out.place), i, out), scale[out.row]);
             value = adapters.scaled(value, out, at);
 //%    if bias then
             value = __fadd_rn(value, bias[out.place < PAIRS ? column : INTERMEDIATE + column]);

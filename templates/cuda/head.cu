@@ -9,13 +9,13 @@
 enum { SLICES = HIDDEN_PADDED / 64 };
 typedef $product$ product;
 //% if adapters then
-typedef adapted<product, $maker$, 1, true, $shared$> adapted_product;
+typedef adapted<product, $maker$, 1, true, $shared$, $spare$, $few$> adapted_product;
 //% end
 
-extern "C" __global__ void __launch_bounds__(product::threads, product::blocks) $cluster$
+extern "C" __global__ void __launch_bounds__(product::threads, $blocks$) $cluster$
     $name$(const __grid_constant__ struct cuda_step step, const __grid_constant__ struct layer, int)
 {
-    extern __shared__ uint4 shared[];
+    extern __shared__ $shared_type$ shared[];
     __shared__ float scale[product::rows];
     struct activations *a = activations(step);
     int first = (int)blockIdx.x / product::grid_splits * product::rows;
@@ -54,10 +54,13 @@ extern "C" __global__ void __launch_bounds__(product::threads, product::blocks) 
         inverse_rms_rows<HIDDEN_TILES, NORM_BATCH>(
             scale, warp, warps, outputs, [=](int output) { return a->squares[row_of(output)]; }, HIDDEN, $epsilon$);
 //% if adapters then
-        adapters.meanwhile(warp, warps, spot_of);
+        adapters.meanwhile(spot_of);
 //% end
     };
     sums.multiply(a->input, row_of, norms, outputs);
+//% if adapters then
+    adapters.finish(sums, spot_of);
+//% end
 
 #pragma unroll product::unroll
     for (int i = 0; i < product::thread_outputs; i++) {
@@ -66,7 +69,7 @@ extern "C" __global__ void __launch_bounds__(product::threads, product::blocks) 
 //% if adapters then
         if (out.exists() && out.row < outputs && column < VOCAB) {
             spot at = spot_of(out);
-            float value = __fmul_rn(adapters.add(sums.sum(out.tile, out.row, out.place), i, out, at), scale[out.row]);
+            float value = __fmul_rn(adapters.add(sums.sum(out.tile, out.row, out.place), i, out), scale[out.row]);
             value = adapters.biased(adapters.scaled(value, out, at), out, at);
             step.logits[(size_t)(first + out.row) * VOCAB + (size_t)column] = value;
         }

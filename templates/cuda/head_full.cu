@@ -24,7 +24,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
         int tile = item % VOCAB_TILES;
         if (!at->full)
             continue;
-        sums.start(shared, (const uint4 *)at->full + (size_t)tile * maker::tile_pieces);
+        sums.start(shared, (const uint4 *)at->full + (size_t)tile * maker::tile_pieces, 0, maker::units);
         if (warp < group->rows) {
             float of_row = inverse_rms<HIDDEN_TILES>(a->squares[step.output_row[group->row[warp]]], HIDDEN, $epsilon$);
             scale[warp] = of_row;

@@ -10,13 +10,13 @@
 enum { SLICES = $depth$_PADDED / 64 };
 typedef $product$ product;
 //% if adapters then
-typedef adapted<product, $maker$, 1, false, $shared$> adapted_product;
+typedef adapted<product, $maker$, 1, false, $shared$, $spare$, $few$> adapted_product;
 //% end
 
-extern "C" __global__ void __launch_bounds__(product::threads, product::blocks) $cluster$
+extern "C" __global__ void __launch_bounds__(product::threads, $blocks$) $cluster$
     $name$(const __grid_constant__ struct cuda_step step, const __grid_constant__ struct layer layer, int$index$)
 {
-    extern __shared__ uint4 shared[];
+    extern __shared__ $shared_type$ shared[];
     struct activations *a = activations(step);
     const float *gain = vector(step, layer.$gain$);
 //% if bias then
@@ -76,7 +76,8 @@ extern "C" __global__ void __launch_bounds__(product::threads, product::blocks) 
     if (EARLY)
         read_residual(0);
 //% if adapters then
-    sums.multiply(a->$input$, row_of, [&](int warp, int warps) { adapters.meanwhile(warp, warps, spot_of); });
+    sums.multiply(a->$input$, row_of, [&](int, int) { adapters.meanwhile(spot_of); });
+    adapters.finish(sums, spot_of);
 //% else
     sums.multiply(
         a->$input$, row_of, [](int, int) {}, PADDED_ROWS - first_row);
@@ -98,7 +99,7 @@ extern "C" __global__ void __launch_bounds__(product::threads, product::blocks) 
                 float sum = sums.sum(out.tile, out.row, out.place);
 //% if adapters then
                 spot at = spot_of(out);
-                sum = adapters.scaled(adapters.add(sum, first + j, out, at), out, at);
+                sum = adapters.scaled(adapters.add(sum, first + j, out), out, at);
 //% end
 //% if bias then
                 sum = __fadd_rn(sum, bias[column]);

@@ -24,13 +24,13 @@ enum { SLICES = HIDDEN_PADDED / 64, PAIRS = TILE / 2, HALF = HEAD_DIM / 2, HEAD_
 typedef $product$ product;
 //% if adapters then
 /* queries, keys, values */
-typedef adapted<product, $maker$, 3, false, $shared$> adapted_product;
+typedef adapted<product, $maker$, 3, false, $shared$, $spare$, $few$> adapted_product;
 //% end
 
-extern "C" __global__ void __launch_bounds__(product::threads, product::blocks) $cluster$
+extern "C" __global__ void __launch_bounds__(product::threads, $blocks$) $cluster$
     $name$(const __grid_constant__ struct cuda_step step, const __grid_constant__ struct layer layer, int index)
 {
-    extern __shared__ uint4 shared[];
+    extern __shared__ $shared_type$ shared[];
     __shared__ float scale[product::rows];
 //% if not qk_norm then
     /* where each row's key goes, -1: the row is not there */
@@ -111,10 +111,13 @@ extern "C" __global__ void __launch_bounds__(product::threads, product::blocks) 
                 slot[row] = first_row + row < rows ? own_slot(step, step.row[first_row + row]) : -1;
 //% end
 //% if adapters then
-            adapters.meanwhile(warp, warps, spot_of);
+            adapters.meanwhile(spot_of);
 //% end
         },
         PADDED_ROWS - first_row);
+//% if adapters then
+    adapters.finish(sums, spot_of);
+//% end
 
 //% if qk_norm then
 //%    if not adapters then
@@ -127,7 +130,7 @@ extern "C" __global__ void __launch_bounds__(product::threads, product::blocks) 
         if (out.exists() && column < QKV && row < PADDED_ROWS) {
 //%    if adapters then
             spot at = spot_of(out);
-            float value = __fmul_rn(adapters.add(sums.sum(out.tile, out.row, out.place), i, out, at), scale[out.row]);
+            float value = __fmul_rn(adapters.add(sums.sum(out.tile, out.row, out.place), i, out), scale[out.row]);
             value = adapters.scaled(value, out, at);
 //%    else
             float value = __fmul_rn(sums.sum(out.tile, out.row, out.place), scale[out.row]);
@@ -159,8 +162,7 @@ extern "C" __global__ void __launch_bounds__(product::threads, product::blocks) 
             float value = 0.0f;
             if (exists) {
                 spot at = spot_of(out);
-                value =
-                    __fmul_rn(adapters.add(sums.sum(out.tile, out.row, out.place), first + j, out, at), scale[out.row]);
+                value = __fmul_rn(adapters.add(sums.sum(out.tile, out.row, out.place), first + j, out), scale[out.row]);
                 value = adapters.scaled(value, out, at);
 //%       if bias then
                 value = __fadd_rn(value, bias[head * HEAD_DIM + dim]);

@@ -30,6 +30,12 @@ for model in llama-576 mistral-window qwen2-window qwen3-128; do
     echo "$model: every kernel for 90a, 80 and PTX of 8.0 ($(cat "$folder/nvrtc"))"
 done
 
+# With places for adapters: a second kernel of each product.
+build "$fixtures/qwen3-128" --target cuda --max-rows 64 --lora-slots 3 --lora-max-rank 32 -o "$folder/lora"
+check "$folder/lora" "90a 80 ptx80"
+[ -e "$folder/lora/src/cuda/gate_up_lora_64.cu" ] || fail "no kernel for adapters"
+echo "qwen3-128 with adapters: the same"
+
 if nvcc=${NVCC:-$(command -v "${CUDA_HOME:-/usr/local/cuda}/bin/nvcc" || command -v nvcc)}; then
     NVCC=$nvcc build "$fixtures/qwen2-window" --target cuda --compiler nvcc --max-rows 16 -o "$folder/nvcc"
     check "$folder/nvcc" "90a 80 ptx80"

@@ -9,7 +9,8 @@ local cuda_adapters = {}
 
 local TILE, SLICE, SLICES_OF_UNIT, SLICE_BYTES, SUM_STRIDE = 16, 64, 8, 2048, 20
 local GROUP_ROWS = 8 -- of struct cuda_group: a group's adapter is one
-local MOST_MAKERS = 264 -- blocks that make t: two for each processor; each takes several items where there are more
+local PROCESSORS, PROCESSOR_SHARED = 132, 227 * 1024 -- as in cuda_products.lua: more or fewer cost speed
+local SPLIT_ITEMS = PROCESSORS -- items that may be cut along K
 
 local function ceil_div(a, b) return (a + b - 1) // b end
 
@@ -41,10 +42,13 @@ function cuda_adapters.constants(d, lora)
       { name = "DOWN_SITE", value = stages.down.first, comment = "down" },
       { name = "HEAD_SITE", value = LAYER_SITES * d.layers, comment = "behind those of the layers" },
       { name = "EMBEDDING_SITE", value = LAYER_SITES * d.layers + 1, comment = "the last" },
-      { name = "ADAPTER_STAGES", value = LAYER_STAGES, comment = "of a layer, each with a count of blocks that made t" },
+      { name = "ADAPTER_STAGES", value = LAYER_STAGES, comment = "of a layer, each with a count of what is made of t" },
       { name = "OUTPUT_STAGE", value = stages.attention_output.stage, comment = "the attention's output among them" },
       { name = "GATE_UP_STAGE", value = stages.gate_up.stage, comment = "gate_up" },
       { name = "DOWN_STAGE", value = stages.down.stage, comment = "down" },
+      { name = "ADAPTER_ITEMS", value = SPLIT_ITEMS, comment = "tiles of A for a group of rows, that may be cut along K" },
+      { name = "ADAPTER_UNITS", value = ceil_div(ceil_div(math.max(d.hidden, d.query, d.intermediate), SLICE), SLICES_OF_UNIT),
+        comment = "of the longest" },
       { name = "ADAPTER_RANK", value = math.max(TILE, lora.rank), comment = "the largest rank" },
    }
 end
@@ -53,7 +57,10 @@ cuda_adapters.buffers = {
    { type = "element", name = "low_rank", shape = "[3][PADDED_ROWS][ADAPTER_RANK]",
      comment = "t = A x of a stage's sites" },
    { type = "uint32_t", name = "arrived", shape = "[LAYERS * ADAPTER_STAGES + 1]",
-     comment = "blocks that have made theirs, of each stage of this step" },
+     comment = "items that are made, of each stage of this step" },
+   { type = "float", name = "adapter_sums", shape = "[ADAPTER_ITEMS][ADAPTER_UNITS * 128]",
+     comment = "units of items that are cut along K" },
+   { type = "uint32_t", name = "adapter_parts", shape = "[ADAPTER_ITEMS]", comment = "parts that are there; 0 between stages" },
 }
 
 -- Groups of rows that a step of so many rows can have: each adapter's rows go in eights.
@@ -73,9 +80,20 @@ local function maker(columns, threads, shared)
    return string.format("shrink<SLICES, %d, %d>", warps, depth), warps * depth * 2 * SLICE_BYTES + sums
 end
 
--- adapt(stage, columns, lora, sites): makes a stage that is a product (cuda_stages.lua) the one for steps with adapters.
--- sites: how many the stage has.
-function cuda_adapters.adapt(stage, columns, lora, sites)
+-- Blocks of a class that run on a processor at once (`blocks` of product.cuh).
+local function resident(cut, shared, units)
+   local most = 3
+   if cut.way ~= "streamed" then
+      local parts = cut.splits > 1 and ceil_div(units, cut.splits) or 1
+      local few = cut.rows ~= 32 or parts * cut.rows // 2 >= 64 -- registers (`blocks` of adapter.cuh, too)
+      most = few and 1 or math.max(1, 512 // cut.threads)
+   end
+   return math.min(most, PROCESSOR_SHARED // (shared + 2048))
+end
+
+-- adapt(stage, cut_of, columns, lora, sites): makes a stage that is a product (cuda_stages.lua) the one for steps with
+-- adapters. cut_of(class): how it is cut (cuda_products.lua); sites: how many the stage has.
+function cuda_adapters.adapt(stage, cut_of, columns, lora, sites)
    local shared, values, grid = stage.shared, stage.class_values, stage.grid
    local rank_tiles = ceil_div(lora.rank, TILE)
    local function made(class)
@@ -88,15 +106,26 @@ function cuda_adapters.adapt(stage, columns, lora, sites)
       local _, bytes = made(class)
       return bytes
    end
+   local units = ceil_div(columns, SLICE * SLICES_OF_UNIT)
+   -- Blocks that run beside those of the product, and the items that they make in half its time: as many as it has tiles.
+   local function spare(class)
+      local x, y = grid(class, class)
+      local cut, _, bytes = cut_of(class), made(class)
+      local count = math.max(0, resident(cut, bytes, units) * PROCESSORS - x * y)
+      return count, count * cut.tiles // (2 * (cut.splits or 1))
+   end
    stage.class_values = function(class)
       local result, text, bytes = values(class), made(class)
       result.maker, result.shared = text, bytes
+      result.spare, result.few = spare(class)
       return result
    end
    stage.grid = function(rows, class)
       local x, y = grid(rows, class)
       local items = most_groups(lora, rows) * sites * rank_tiles
-      return x, y + ceil_div(math.min(items, MOST_MAKERS), x)
+      local beside, few = spare(class)
+      local makers = items <= few and beside or math.max(beside, PROCESSORS)
+      return x, y + ceil_div(math.min(items * units, makers), x)
    end
    return stage
 end
@@ -114,7 +143,7 @@ function cuda_adapters.own_head(d, epsilon)
    local text, bytes = maker(d.hidden_padded, 256, 96 * 1024)
    return {
       name = "head_full", template = "head_full.cu", threads = 256, shared = bytes,
-      values = { maker = text, epsilon = epsilon + 0.0 }, grid = function() return MOST_MAKERS end,
+      values = { maker = text, epsilon = epsilon + 0.0 }, grid = function() return 2 * PROCESSORS end,
       summary = "logits of rows whose adapter has its own head",
       cost = { flops_per_row = 2 * d.vocab * d.hidden, weight_bytes = 2 * d.vocab * d.hidden },
    }

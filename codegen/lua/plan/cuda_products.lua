@@ -147,6 +147,7 @@ function products.stage(product)
    if has_few(cut.tiles, cut.spans) then table.insert(stage.wide_classes, 1, "wide_32") end
    if cut.spans == 1 then table.insert(stage.wide_classes, "wide_256") end
    for _, class in ipairs(stage.wide_classes) do cuts[class] = wide(math.tointeger(class:match("%d+")), cut) end
+   function stage.cut(class) return cuts[class] end
    function stage.threads(class) return cuts[class].threads end
    function stage.shared(class) return cuts[class].shared end
    function stage.values(class)

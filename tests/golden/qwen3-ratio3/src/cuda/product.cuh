@@ -546,9 +546,15 @@ struct blocked {
 #endif
     }
 
+    /* Where that lies: what is added to it is in sum(). */
+    INLINE_METHOD float *place(int tile, int row, int column) const
+    {
+        return (float *)shared + (tile * groups + row / 8) * group_sums + row % 8 * SUM_STRIDE + column;
+    }
+
     INLINE_METHOD float sum(int tile, int row, int column) const
     {
-        return ((const float *)shared)[(tile * groups + row / 8) * group_sums + row % 8 * SUM_STRIDE + column];
+        return *place(tile, row, column);
     }
 };
 
