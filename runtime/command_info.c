@@ -5,6 +5,7 @@
 
 #include "command.h"
 #include "cuda_device.h"
+#include "draft.h"
 #include "json_out.h"
 #include "program.h"
 
@@ -170,6 +171,26 @@ static void json_adapters(struct json_out *out, const struct program *program)
     integer(out, "adapter_sites", model->site_count);
 }
 
+static void json_draft(struct json_out *out, const struct draft_model *draft)
+{
+    json_key(out, "draft");
+    if (!draft) {
+        json_null(out);
+        return;
+    }
+    json_open_object(out);
+    text(out, "kind", draft->kind);
+    text(out, "name", draft->name);
+    integer(out, "vocab", draft->vocab);
+    integer(out, "depth", draft->depth);
+    integer(out, "top_k", draft->top_k);
+    integer(out, "tokens", draft->tokens);
+    bytes(out, "parameters", draft->parameters);
+    bytes(out, "weight_bytes_read", draft->weight_bytes_read);
+    bytes(out, "flops_per_row", draft->flops_per_row);
+    json_close_object(out);
+}
+
 static void json_generation(struct json_out *out, const struct generation_defaults *defaults)
 {
     json_key(out, "generation");
@@ -226,6 +247,7 @@ static void print_json(const struct program *program, const struct memory *memor
     flag(&out, "tokenizer", program->tokenizer != NULL);
     flag(&out, "chat_template", model->chat_template != NULL);
     json_adapters(&out, program);
+    json_draft(&out, model->draft);
     json_generation(&out, &model->generation);
     json_sections(&out, model);
     json_close_object(&out);
@@ -301,6 +323,16 @@ static void print_adapters(const struct program *program)
                    info.built_in ? "" : ", read at start");
 }
 
+static void print_draft(const struct draft_model *draft)
+{
+    char a[32];
+    printf("draft head        %s (%s): %" PRIu64
+           " parameters, vocabulary %d, %s read for each pass; trees of %d levels, "
+           "%d children, %d rows\n",
+           draft->name, draft->kind, draft->parameters, (int)draft->vocab, size_text(draft->weight_bytes_read, a),
+           (int)draft->depth, (int)draft->top_k, (int)draft->tokens);
+}
+
 static void print_sections(const struct model *model)
 {
     printf("\nsections:\n");
@@ -339,6 +371,8 @@ static void print_text(const struct program *program, const struct memory *memor
     printf("tokenizer         %s; chat template: %s\n", program->tokenizer ? "yes" : "none (token ids only)",
            model->chat_template ? "yes" : "none");
     print_adapters(program);
+    if (model->draft)
+        print_draft(model->draft);
     print_defaults(&model->generation);
     print_sections(model);
 }

@@ -88,6 +88,51 @@ def safetensors_files():
         "metadata": {"total_size": 8}, "weight_map": {"a": "m-1.safetensors", "b": "m-2.safetensors"}}))
 
 
+# ---- draft heads, for the target of fuzz_eagle.c ----
+
+
+def head_tensors(layer, inputs, fc, draft=None, own=False, fc_bias=False):
+    shapes = {"fc.weight": [8, fc]} | ({"fc.bias": [8]} if fc_bias else {})
+    for name, rows, columns in (("q", 8, inputs), ("k", 4, inputs), ("v", 4, inputs), ("o", 8, 8)):
+        shapes[f"{layer}self_attn.{name}_proj.weight"] = [rows, columns]
+    shapes |= {f"{layer}mlp.{name}_proj.weight": [8, 8] for name in ("gate", "up", "down")}
+    shapes[f"{layer}post_attention_layernorm.weight"] = [8]
+    if draft:
+        shapes |= {f"{layer}input_layernorm.weight": [8], f"{layer}hidden_norm.weight": [8], "norm.weight": [8],
+                   "lm_head.weight": [draft, 8]}
+    if own:
+        shapes["embed_tokens.weight"] = [16, 8]
+    tensors = {name: ("BF16", shape, bytes(2 * elements(shape))) for name, shape in shapes.items()}
+    if draft and draft < 16:
+        ids = [2 * i for i in range(draft)]
+        tensors["d2t"] = "I64", [draft], struct.pack(f"<{draft}q", *(id - i for i, id in enumerate(ids)))
+        tensors["t2d"] = "BOOL", [16], bytes(id in ids for id in range(16))
+    return tensors
+
+
+def put_head(name, config, tensors):
+    header, data = {}, b""
+    for tensor, (dtype, shape, content) in tensors.items():
+        header[tensor] = {"dtype": dtype, "shape": shape, "data_offsets": [len(data), len(data) + len(content)]}
+        data += content
+    text = compact(header).encode()
+    put("eagle", name, compact(config).encode() + b"\0" + struct.pack("<Q", len(text)) + text + data)
+
+
+def heads():
+    base = {"model_type": "llama", "hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2,
+            "num_key_value_heads": 1, "head_dim": 4, "vocab_size": 16, "rms_norm_eps": 1e-5, "hidden_act": "silu"}
+    put_head("eagle1", base | {"architectures": ["LlamaForCausalLM"]}, head_tensors("layers.0.", 8, 16, own=True, fc_bias=True))
+    put_head("eagle3", base | {"architectures": ["LlamaForCausalLMEagle3"], "draft_vocab_size": 6, "rope_theta": 1e6},
+             head_tensors("midlayer.", 16, 24, draft=6))
+    nested = {"eagle_aux_hidden_state_layer_ids": [0, 3], "use_aux_hidden_state": True}
+    put_head("specforge", base | {"architectures": ["LlamaForCausalLMEagle3"], "target_hidden_size": 8, "eagle_config": nested,
+                                  "rope_scaling": {"type": "linear", "factor": 2.0}}, head_tensors("midlayer.", 16, 16, draft=16))
+    put_head("speculators", {"architectures": ["Eagle3Speculator"], "speculators_model_type": "eagle3", "draft_vocab_size": 6,
+                             "norm_before_residual": True, "eagle_aux_hidden_state_layer_ids": [1, 4, 8],
+                             "transformer_layer_config": base}, head_tensors("layers.0.", 16, 24, draft=6, own=True))
+
+
 # ---- GGUF ----
 
 U16, U32, I32, F32, BOOL, STRING, ARRAY = 2, 4, 5, 6, 7, 8, 9
@@ -306,10 +351,11 @@ def lines():
 
 if __name__ == "__main__":
     for target in ("config", "safetensors", "gguf", "tokenizer", "tables", "package", "manifest", "template",
-                   "conversation", "lines"):
+                   "conversation", "lines", "eagle"):
         shutil.rmtree(SEEDS / target, ignore_errors=True)
     configs()
     safetensors_files()
+    heads()
     gguf_files()
     tokenizers(os.environ.get("LATHE", "build/lathe"))
     packages()

@@ -13,7 +13,7 @@
 #include "npy.h"
 #include "process.h"
 
-enum { TEXTS = 32, CHAIN = 5, LEVELS = 5, TOP_K = 4, TOTAL = 16, MOST_WORDS = 64 };
+enum { TEXTS = 32, CHAIN = 5, LEVELS = 5, TOP_K = 4, TOTAL = 16, MOST_WORDS = 64, MOST_CYCLES = 512 };
 
 /* Scores are kept with four digits. */
 static const double score_tolerance = 1e-4;
@@ -96,12 +96,12 @@ static char *run_commands(const char *program, const char *variant)
 }
 
 /* The numbers of the next line of `*from`, which moves behind it; how many. */
-static int next_numbers(char **from, double *numbers)
+static int next_numbers(char **from, double *numbers, int most)
 {
     int count = 0;
     char *end = *from + strcspn(*from, "\n");
     ck_assert_msg(*end == '\n', "the driver said too little");
-    for (char *at = *from; at < end && count < MOST_WORDS; count++)
+    for (char *at = *from; at < end && count < most; count++)
         numbers[count] = strtod(at, &at);
     *from = end + 1;
     return count;
@@ -134,7 +134,7 @@ struct tally {
 static void check_chain(char **out, const cJSON *cycle, struct tally *tally, const char *what)
 {
     double numbers[MOST_WORDS];
-    int count = next_numbers(out, numbers);
+    int count = next_numbers(out, numbers, MOST_WORDS);
     const cJSON *scores = cJSON_GetObjectItem(cycle, "scores");
     ck_assert_msg(same_ids(numbers, count, 2, 0, json_member(cycle, "chain", what)),
                   "%s: another chain than the reference's after %d tokens", what,
@@ -147,7 +147,7 @@ static void check_chain(char **out, const cJSON *cycle, struct tally *tally, con
 static void check_tree(char **out, const cJSON *tree, int at, struct tally *tally, const char *what)
 {
     double numbers[MOST_WORDS];
-    int count = next_numbers(out, numbers);
+    int count = next_numbers(out, numbers, MOST_WORDS);
     ck_assert_msg(same_ids(numbers, count, 3, 0, json_member(tree, "tokens", what)) &&
                       same_ids(numbers, count, 3, 1, json_member(tree, "parents", what)),
                   "%s: another tree than the reference's after %d tokens", what, at);
@@ -208,7 +208,6 @@ static void compare_on_all(const char *head, const char *fixture)
     char program[512];
     int ran = 0;
     snprintf(program, sizeof program, "%s", program_of(head, "f32"));
-    load_texts("base.jsonl");
     for (int v = 0; v < 3; v++)
         if (can_run(program, variants[v])) {
             compare_drafts(program, variants[v], fixture);
@@ -226,6 +225,46 @@ END_TEST
 START_TEST(eagle1_drafts_are_the_reference_s)
 {
     compare_on_all("eagle1", "base.eagle1.jsonl");
+}
+END_TEST
+
+/* Chains over the whole of the texts: how many tokens each gave. In f32 the reference's numbers; in bf16 their mean. */
+static double walk_texts(const char *program, bool exact, double *reference)
+{
+    static const char fixture[] = "base.eagle3.jsonl";
+    cJSON **lines = load_lines(fixture);
+    int cycles = 0, expected_cycles = 0, gained = 0, expected_gained = 0;
+    begin_commands();
+    for (int i = 0; i < TEXTS; i++) {
+        give_text(&texts[i]);
+        fprintf(commands, "walk %d %d\n", texts[i].start, CHAIN);
+    }
+    char *out = run_commands(program, NULL), *at = out;
+    for (int i = 0; i < TEXTS; i++) {
+        double numbers[MOST_CYCLES];
+        const cJSON *expected = json_member(lines[i], "chain_lengths", fixture), *one;
+        int count = next_numbers(&at, numbers, MOST_CYCLES);
+        ck_assert_msg(!exact || same_ids(numbers, count, 1, 0, expected),
+                      "text %d: chains give other lengths than the reference's", i);
+        for (int c = 0; c < count; c++)
+            gained += (int)numbers[c];
+        cJSON_ArrayForEach(one, expected) expected_gained += one->valueint;
+        cycles += count;
+        expected_cycles += cJSON_GetArraySize(expected);
+        cJSON_Delete(lines[i]);
+    }
+    free(out);
+    *reference = (double)expected_gained / expected_cycles;
+    return (double)gained / cycles;
+}
+
+START_TEST(accepted_lengths_are_the_reference_s)
+{
+    double reference, mean = walk_texts(program_of("eagle3", "f32"), true, &reference);
+    printf("f32: %.4f tokens a chain of %d, the reference %.4f\n", mean, CHAIN, reference);
+    mean = walk_texts(program_of("eagle3", "bf16"), false, &reference);
+    printf("bf16: %.4f tokens a chain of %d, the reference %.4f\n", mean, CHAIN, reference);
+    ck_assert_double_le(fabs(mean / reference - 1), 0.02);
 }
 END_TEST
 
@@ -284,12 +323,19 @@ START_TEST(every_layout_gives_the_reference_s_logits)
 }
 END_TEST
 
+static void load(void)
+{
+    load_texts("base.jsonl");
+}
+
 int main(void)
 {
     temporary_folder();
     Suite *suite = suite_create("package/draft");
     TCase *drafts = tcase_create("drafts");
     tcase_set_timeout(drafts, 600);
+    tcase_add_unchecked_fixture(drafts, load, NULL);
+    tcase_add_test(drafts, accepted_lengths_are_the_reference_s);
     tcase_add_test(drafts, eagle3_drafts_are_the_reference_s);
     tcase_add_test(drafts, eagle1_drafts_are_the_reference_s);
     suite_add_tcase(suite, drafts);

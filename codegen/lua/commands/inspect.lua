@@ -14,6 +14,10 @@ local function find_kernel(values, name)
       if kernel.name == name then return kernel end
       names[#names + 1] = kernel.name
    end
+   for _, kernel in ipairs(values.draft and values.draft.kernels or {}) do
+      if kernel.name == name then return kernel end
+      names[#names + 1] = kernel.name
+   end
    for _, kernel in ipairs(values.cuda and values.cuda.kernels or {}) do
       if kernel.name == name or "cuda/" .. kernel.name == name then return kernel end
       names[#names + 1] = kernel.name
@@ -23,7 +27,8 @@ end
 
 -- A path out of a manifest stays inside the package.
 local function source_text(folder, path)
-   if type(path) ~= "string" or not (path:match("^src/[%w_]+%.c$") or path:match("^src/cuda/[%w_]+%.cu$")) then
+   if type(path) ~= "string" or not (path:match("^src/[%w_]+%.c$") or path:match("^src/draft/[%w_]+%.c$")
+                                     or path:match("^src/cuda/[%w_]+%.cu$")) then
       fail("%s/MANIFEST.json: kernels: expected a source like src/NAME.c or src/cuda/NAME.cu, found %s", folder,
            tostring(path))
    end
@@ -31,6 +36,7 @@ local function source_text(folder, path)
    return file:read(0, file:size())
 end
 
+-- values: the manifest, or its `draft`.
 local function print_kernels(folder, values)
    local total = values.weight_bytes_read
    print(string.format("\n%-20s %6s %14s %14s %7s  %s", "kernel", "layers", "per row", "weights", "share", "source"))
@@ -41,6 +47,12 @@ local function print_kernels(folder, values)
                           quantity(cost.weight_bytes, "B"), 100 * cost.weight_bytes * kernel.layers / total,
                           folder .. "/" .. kernel.source))
    end
+end
+
+local function print_draft(folder, draft)
+   print(string.format("\ndraft head %s: %s, %s parameters; trees of %d levels, %d children, %d rows", draft.name, draft.kind,
+                       quantity(draft.parameters, ""), draft.depth, draft.top_k, draft.tokens))
+   print_kernels(folder, draft)
 end
 
 -- Which adapters there are, and what one of the largest rank adds to each kernel.
@@ -107,6 +119,7 @@ local function print_package(folder, values)
    end
    if #values.kernels > 0 then print_kernels(folder, values) end
    if values.adapters then print_adapters(values.adapters, values.kernels) end
+   if values.draft then print_draft(folder, values.draft) end
    if values.cuda then print_cuda(values.cuda, values.weight_bytes_read) end
 end
 

@@ -39,6 +39,13 @@ local function print_adapters(plan)
    if #lines > 0 then print(string.format("an adapter of rank %d adds\n%s", lora.rank, table.concat(lines, "\n"))) end
 end
 
+-- How often the C compiler runs: kernels and model.c (and adapters.c) for each instruction set, package.c, main.c; those of a
+-- draft head likewise.
+local function compiler_runs(plan)
+   local sources = #plan.kernels + (plan.adapters and 2 or 1) + (plan.draft and #plan.draft.kernels + 1 or 0)
+   return sources * #plan.variants + (plan.draft and 3 or 2)
+end
+
 local function print_cuda(gpu)
    local names = {}
    for i, target in ipairs(gpu.targets) do names[i] = target.name end
@@ -60,6 +67,18 @@ local function print_cuda(gpu)
    end
 end
 
+local function print_draft(draft)
+   local d, state = draft.dimensions, draft.state
+   print(string.format("\ndraft head %s: %s, %s parameters; %d heads of %d over %d key/value heads, MLP %d, vocabulary %d",
+                       draft.name, draft.kind, quantity(draft.totals.parameters, ""), d.heads, d.head_dim, d.kv_heads,
+                       d.intermediate, d.vocab))
+   if draft.taps then print("it takes the residual stream that enters layers " .. table.concat(draft.taps, ", ")) end
+   print(string.format("trees of %d levels, %d children, %d rows; a draft step reads %s and does %s a row; state %s a token\n",
+                       draft.depth, draft.top_k, draft.tokens, quantity(draft.totals.weight_bytes_read, "B"),
+                       quantity(draft.totals.flops_per_row, "FLOP"), quantity(state.bytes_per_token, "B")))
+   print_kernels(draft)
+end
+
 local function print_plan(plan)
    local d, state = plan.dimensions, plan.state[1]
    print(string.format("%s: %s, %s, %s parameters", plan.name, plan.architecture, plan.dtype,
@@ -75,7 +94,7 @@ local function print_plan(plan)
       local names = {}
       for i, variant in ipairs(plan.variants) do names[i] = variant.name end
       print(string.format("CPU: %d instruction sets (%s); %d kernels, %d compiler runs\n", #names,
-                          table.concat(names, ", "), #plan.kernels, (#plan.kernels + (plan.adapters and 2 or 1)) * #names + 2))
+                          table.concat(names, ", "), #plan.kernels, compiler_runs(plan)))
       print_kernels(plan)
       print()
       for _, run in ipairs(plan.runs) do
@@ -84,6 +103,7 @@ local function print_plan(plan)
          print(string.format("layers %d to %d: %s", run.first, run.last - 1, table.concat(calls, ", ")))
       end
    end
+   if plan.draft then print_draft(plan.draft) end
    if plan.cuda then print_cuda(plan.cuda) end
 end
 

@@ -32,13 +32,22 @@ local function portable_recipe(recipe)
    return result
 end
 
-local function kernels_of(plan)
+local function kernels_of(plan) -- the model's or its draft head's
    local list = host.array {}
    for i, kernel in ipairs(plan.kernels) do
       list[i] = { name = kernel.name, source = kernel.source, template = "templates/c/" .. kernel.template,
                   summary = kernel.summary, layers = kernel.layers, cost = kernel.cost }
    end
    return list
+end
+
+-- The draft head: what it is, and its kernels.
+local function draft_of(draft)
+   if not draft then return nil end
+   return { kind = draft.kind, name = draft.name, depth = draft.depth, top_k = draft.top_k, tokens = draft.tokens,
+            gap = draft.gap, taps = draft.taps and host.array { table.unpack(draft.taps) }, dimensions = draft.dimensions,
+            parameters = draft.totals.parameters, flops_per_row = draft.totals.flops_per_row,
+            weight_bytes_read = draft.totals.weight_bytes_read, kernels = kernels_of(draft) }
 end
 
 -- The GPU side: targets, and each kernel; add_images says what became of it.
@@ -109,7 +118,7 @@ function manifest.make(plan, recipe, inputs, files)
       recipe = portable_recipe(recipe), inputs = host.array(inputs), architecture = plan.architecture,
       family = plan.family, dimensions = plan.dimensions, parameters = plan.totals.parameters,
       flops_per_row = plan.totals.flops_per_row, weight_bytes_read = plan.totals.weight_bytes_read,
-      kernels = kernels_of(plan), cuda = cuda_of(plan.cuda), adapters = adapters_of(plan.adapters),
+      kernels = kernels_of(plan), draft = draft_of(plan.draft), cuda = cuda_of(plan.cuda), adapters = adapters_of(plan.adapters),
       variants = manifest.variants_of(plan), state = host.array(plan.state),
       payload = { layout = plan.layout, bytes = plan.payload.bytes, sections = sections_of(plan),
                   random_seed = plan.random_seed },
@@ -155,12 +164,21 @@ local function check_fields(path, values)
    expect(values.compiler == nil or has(values.compiler, { "command", "version" }, {}), "compiler", "command and version")
    list("compiled_per_variant", is_text)
    list("inputs", function(item) return has(item, { "name", "hash" }, { "bytes" }) end)
-   list("kernels", function(item)
+   local function is_kernel(item)
       return has(item, { "name", "source", "template", "summary" }, { "layers" }) and item.name:find("^[%w_]+$")
          and has(item.cost, {}, { "weight_bytes" })
          and (item.cost.flops_per_row == nil or type(item.cost.flops_per_row) == "number")
          and (item.cost.adapter == nil or has(item.cost.adapter, {}, { "rank", "flops_per_row", "weight_bytes" }))
-   end)
+   end
+   list("kernels", is_kernel)
+   local draft = values.draft
+   if draft ~= nil then
+      expect(has(draft, { "kind", "name" }, { "depth", "top_k", "tokens", "parameters", "weight_bytes_read" })
+             and type(draft.kernels) == "table" and host.is_array(draft.kernels), "draft", "an object as lathe writes it")
+      for i, kernel in ipairs(draft.kernels) do
+         expect(is_kernel(kernel), string.format("draft.kernels[%d]", i - 1), "an entry as lathe writes it")
+      end
+   end
    local adapters = values.adapters
    if adapters ~= nil then
       expect(has(adapters, {}, { "slots", "max_rank", "sites" }) and type(adapters.built_in) == "table"

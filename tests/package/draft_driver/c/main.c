@@ -5,6 +5,8 @@
  *
  *     text N ID...            the text that follows is about: one step of the target, one of the head over all its pairs
  *     chain AT STEPS          drafted after the first AT tokens, each the best guess; prints tokens, their log-probabilities
+ *     walk START STEPS        chains over the whole text from the token at START on; prints how many tokens each gives when the
+ *                             model writes this text, its own next one included
  *     tree AT LEVELS K TOTAL  EAGLE-2's dynamic tree of TOTAL - 1 nodes; prints tokens, parents (-1: the text), summed
  *                             log-probabilities
  *     unroll STEPS            from each pair of the text, with the tokens that follow it: f32 logits [STEPS, N - STEPS, draft
@@ -240,26 +242,50 @@ static void best(const float *row, int k, struct guess *guesses)
     }
 }
 
-static void make_chain(void)
+static struct guess chain[MOST_PATH];
+
+static void draft_chain(int at, int steps)
 {
-    int at, steps;
-    if (scanf("%d %d", &at, &steps) != 2 || at < 2 || at > length || steps < 1 || steps > MOST_PATH)
-        refuse("chain: not AT STEPS");
     int32_t slots[MOST_PATH];
-    struct guess guess;
     const float *row = root_logits + (size_t)(at - 2) * (size_t)draft->vocab;
-    for (int s = 0;; s++) {
-        best(row, 1, &guess);
-        printf("%d %.6f%c", guess.token, guess.logprob, s + 1 < steps ? ' ' : '\n');
+    for (int s = 0; s < steps; s++) {
+        best(row, 1, &chain[s]);
         if (s + 1 == steps)
             return;
         static struct batch batch;
         batch.rows = batch.paths = 0;
         slots[s] = model->max_rows - 1 - s;
         int32_t place = draft->places - 1; /* a step may leave a feature where it took one */
-        add_guess(&batch, at - 1, slots, s + 1, guess.token, s == 0 ? at - 2 : place, place);
+        add_guess(&batch, at - 1, slots, s + 1, chain[s].token, s == 0 ? at - 2 : place, place);
         run(&batch, draft_step, 1);
         row = logits;
+    }
+}
+
+static void make_chain(void)
+{
+    int at, steps;
+    if (scanf("%d %d", &at, &steps) != 2 || at < 2 || at > length || steps < 1 || steps > MOST_PATH)
+        refuse("chain: not AT STEPS");
+    draft_chain(at, steps);
+    for (int s = 0; s < steps; s++)
+        printf("%d %.6f%c", chain[s].token, chain[s].logprob, s + 1 < steps ? ' ' : '\n');
+}
+
+/* As models/training/eagle.py, `walk`. */
+static void make_walk(void)
+{
+    int start, steps;
+    if (scanf("%d %d", &start, &steps) != 2 || start < 1 || start >= length || steps < 1 || steps > MOST_PATH)
+        refuse("walk: not START STEPS");
+    for (int at = start + 1; at < length;) {
+        int gained = 0;
+        draft_chain(at, steps);
+        while (gained < steps && at + gained < length && chain[gained].token == text[at + gained])
+            gained++;
+        gained = gained + 1 < length - at ? gained + 1 : length - at;
+        at += gained;
+        printf("%d%c", gained, at < length ? ' ' : '\n');
     }
 }
 
@@ -392,6 +418,8 @@ int main(int count, char **words)
             read_text();
         else if (strcmp(command, "chain") == 0)
             make_chain();
+        else if (strcmp(command, "walk") == 0)
+            make_walk();
         else if (strcmp(command, "tree") == 0)
             make_tree();
         else if (strcmp(command, "unroll") == 0)
