@@ -37,6 +37,34 @@ INLINE int shrink_claim(const struct step *step)
     return atomic_fetch_add_explicit(&step->barrier->claimed_first, 1, memory_order_relaxed);
 }
 
+/* sums[w] = dot(weight row w, input) for `outputs` weight rows, a multiple of 4: what multiply_tile does with one input row,
+   but that is widened once for four of them. next: as there. (clang-format misreads UNROLL.) */
+// clang-format off
+INLINE void multiply_one(const element *weight, int outputs, int depth, const element *input, const element *next,
+                         float *sums)
+{
+    for (int w = 0; w < outputs; w += 4) {
+        const element *row = weight + (size_t)w * (size_t)depth;
+        const element *ahead = w + 4 < outputs ? row + 4 * (size_t)depth : next;
+        f32x16 sum[4] = {splat(0.0f), splat(0.0f), splat(0.0f), splat(0.0f)};
+        int k = 0;
+        for (; k + STRIDE <= depth; k += STRIDE) {
+            UNROLL for (int l = 0; l < 4 * STRIDE; l += LINE)
+                ask_for(ahead + 4 * k + l);
+            operand lanes = load_operand(input + k);
+            UNROLL for (int o = 0; o < 4; o++)
+                sum[o] = multiply_operands(load_operand(row + (size_t)o * (size_t)depth + k), lanes, sum[o]);
+        }
+        if (k < depth)
+            UNROLL for (int o = 0; o < 4; o++)
+                sum[o] = multiply_operands(load_some_operand(row + (size_t)o * (size_t)depth + k, depth - k),
+                                           load_some_operand(input + k, depth - k), sum[o]);
+        f32x4 four = sum_lanes_of_four(sum);
+        memcpy(sums + w, &four, sizeof four);
+    }
+}
+// clang-format on
+
 void shrink(const struct step *step, int thread, struct adapted *in)
 {
     struct shrink at = {0};
@@ -52,8 +80,11 @@ void shrink(const struct step *step, int thread, struct adapted *in)
         int outputs = minimum(TILE, entry_of(step, in, at.run, at.site)->rank - at.tile);
         int first = run->first + at.block, rows = minimum(ROW_BLOCK, run->rows - at.block);
         float sums[ROW_BLOCK][TILE];
-        multiply_tile(weight, outputs, in->depth, in->input + (size_t)first * (size_t)in->depth, rows, ahead,
-                      scratch(step, thread), sums);
+        const element *input = in->input + (size_t)first * (size_t)in->depth;
+        if (rows == 1)
+            multiply_one(weight, outputs, in->depth, input, ahead, sums[0]);
+        else
+            multiply_tile(weight, outputs, in->depth, input, rows, ahead, scratch(step, thread), sums);
         for (int r = 0; r < rows; r++)
             store_some(&activations(step)->shrunk[at.site][first + r][at.tile], load_f32(sums[r]), outputs);
         barrier_done_first(step->barrier);

@@ -147,7 +147,14 @@ INLINE f32x16 load(const element *from)
     {
         native_u16 half;
         memcpy(&half, from + i * NATIVE, sizeof half);
-        result.part[i] = (native_f32)(__builtin_convertvector(half, native_u32) << 16);
+#if defined(__AVX512F__) /* gcc would widen them in two halves */
+        native_u32 wide = (native_u32)_mm512_cvtepu16_epi32((__m256i)half);
+#elif defined(__AVX2__)
+        native_u32 wide = (native_u32)_mm256_cvtepu16_epi32((__m128i)half);
+#else
+        native_u32 wide = __builtin_convertvector(half, native_u32);
+#endif
+        result.part[i] = (native_f32)(wide << 16);
     }
     return result;
 }
