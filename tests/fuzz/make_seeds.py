@@ -349,9 +349,42 @@ def lines():
     put("lines", "ids", "[0, 1,22 , 2147483647]\r\n")
 
 
+# ---- adapters ----
+
+
+def adapter(name, tensors, dtype="F32", size=4, **config):
+    """Of the model that fuzz_adapter.c describes: width 8, 8 ids, 2 layers, biases in q, k and v."""
+    text = compact({"peft_type": "LORA", "r": 2, "lora_alpha": 4, "bias": "none", "target_modules": [], **config})
+    if not isinstance(tensors, bytes):
+        tensors = safetensors({"base_model.model." + key: shape for key, shape in tensors.items()}, dtype, size)
+    put("adapter", name, text.encode() + b"\0" + tensors)
+
+
+def low_rank(module, rows=8, rank=2):
+    return {module + ".lora_A.weight": [rank, 8], module + ".lora_B.weight": [rows, rank]}
+
+
+def adapters():
+    first, second = "model.layers.0.self_attn.", "model.layers.1.mlp."
+    adapter("plain", low_rank(first + "q_proj") | low_rank(first + "v_proj", 4), "BF16", 2, layers_to_transform=[0],
+            target_modules=["q_proj", "v_proj"])
+    adapter("regex", low_rank(second + "up_proj", rank=3), rank_pattern={"up_proj": 3}, alpha_pattern={".*up_proj": 1},
+            use_rslora=True, target_modules=r"model\.layers\.1\..*(?P<which>up)_proj")
+    adapter("dora", low_rank(second + "down_proj") | {second + "down_proj.lora_magnitude_vector": [8]}, "F16", 2, use_dora=True,
+            target_modules=["down_proj"], exclude_modules=["model.layers.0.mlp.down_proj"])
+    adapter("bias", low_rank(first + "k_proj", 4) | {first + "k_proj.base_layer.bias": [4], first + "k_proj.lora_B.bias": [4]},
+            bias="lora_only", lora_bias=True, target_modules=[first + "k_proj"])
+    adapter("ends", {"model.embed_tokens.lora_embedding_A": [2, 8], "model.embed_tokens.lora_embedding_B": [8, 2],
+                     "lm_head.weight": [9, 8]}, target_modules=["embed_tokens"], modules_to_save=["lm_head"])
+    adapter("norm", low_rank(first + "o_proj") | {"model.norm.weight": [8]}, target_modules=r".*0.*o_proj",
+            modules_to_save=["norm"])
+    for file in sorted((FIXTURES / "torch").glob("*.bin")):
+        adapter("torch-" + file.stem, file.read_bytes(), target_modules=["q_proj"], layers_to_transform=[0])
+
+
 if __name__ == "__main__":
     for target in ("config", "safetensors", "gguf", "tokenizer", "tables", "package", "manifest", "template",
-                   "conversation", "lines", "eagle"):
+                   "conversation", "lines", "eagle", "adapter"):
         shutil.rmtree(SEEDS / target, ignore_errors=True)
     configs()
     safetensors_files()
@@ -362,3 +395,4 @@ if __name__ == "__main__":
     manifests()
     chats()
     lines()
+    adapters()

@@ -282,3 +282,18 @@ size_t mutate_part(uint8_t *data, size_t size, size_t most, struct dice *dice,
     free(part);
     return first + changed + behind;
 }
+
+double safetensors_data_end(const uint8_t *header, size_t length)
+{
+    double last = 0;
+    cJSON *root = cJSON_ParseWithLength((const char *)header, length), *tensor;
+    cJSON_ArrayForEach(tensor, root)
+    {
+        const cJSON *offsets = cJSON_GetObjectItemCaseSensitive(tensor, "data_offsets"),
+                    *end = cJSON_GetArrayItem(offsets, 1);
+        if (cJSON_IsNumber(end) && end->valuedouble > last)
+            last = end->valuedouble;
+    }
+    cJSON_Delete(root);
+    return last;
+}

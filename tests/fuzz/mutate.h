@@ -27,6 +27,9 @@ size_t mutate_bytes(uint8_t *data, size_t size, size_t most);
 /* A JSON text: one value changed, moved, doubled or removed, or any bytes. Text that is not JSON: any bytes. */
 size_t mutate_json(uint8_t *data, size_t size, size_t most, struct dice *dice);
 
+/* The end of the last tensor's data by the header of a safetensors file, or 0. */
+double safetensors_data_end(const uint8_t *header, size_t length);
+
 /* One of the parts between NULs (see fuzz_split), by `mutate`; sometimes all bytes by libFuzzer's own. */
 size_t mutate_part(uint8_t *data, size_t size, size_t most, struct dice *dice,
                    size_t (*mutate)(uint8_t *, size_t, size_t, struct dice *));

@@ -1,26 +1,9 @@
 /* A safetensors file: its header as JSON, then the length before it, and often as many bytes of data as it asks for. */
-#include <cJSON.h>
 #include <string.h>
 
 #include "mutate.h"
 
 enum { LENGTH_BYTES = 8, INDEX_BYTES = 6 };
-
-/* The end of the last tensor's data by the header, or 0. */
-static double data_end(const uint8_t *header, size_t length)
-{
-    double last = 0;
-    cJSON *root = cJSON_ParseWithLength((const char *)header, length), *tensor;
-    cJSON_ArrayForEach(tensor, root)
-    {
-        const cJSON *offsets = cJSON_GetObjectItemCaseSensitive(tensor, "data_offsets"),
-                    *end = cJSON_GetArrayItem(offsets, 1);
-        if (cJSON_IsNumber(end) && end->valuedouble > last)
-            last = end->valuedouble;
-    }
-    cJSON_Delete(root);
-    return last;
-}
 
 size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t most, unsigned seed)
 {
@@ -38,7 +21,7 @@ size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t most, unsigned
     size_t end = LENGTH_BYTES + header;
     uint64_t written = roll(&dice, 16) ? header : roll_number(&dice);
     memcpy(data, &written, LENGTH_BYTES);
-    double wanted = data_end(data + LENGTH_BYTES, header);
+    double wanted = safetensors_data_end(data + LENGTH_BYTES, header);
     size_t bytes = roll(&dice, 8) ? 0 : roll(&dice, 8); /* a few too many, now and then */
     if (wanted <= 65536)
         bytes += (size_t)wanted;
