@@ -120,7 +120,7 @@ START_TEST(chosen_per_row)
     process_run(&result, NULL, words);
     ck_assert_msg(result.status == 0, "lathe build: %s", result.err);
     process_free(&result);
-    const char *program = executable(temporary_path("%s-%s", base, name));
+    char *program = strdup(executable(temporary_path("%s-%s", base, name)));
     for (int a = 0; a < ADAPTERS; a++) {
         struct adapter_case item;
         load(&item, adapters[a]);
@@ -129,6 +129,10 @@ START_TEST(chosen_per_row)
                         error_of(program, &item, item.logits.columns - (size_t)item.extra, "--lora", adapters[a]));
         unload(&item);
     }
+    free(program);
+    while (used-- > 0)
+        if (used % 2)
+            free((void *)arguments[used]);
 }
 END_TEST
 
@@ -195,9 +199,10 @@ START_TEST(merged)
 END_TEST
 
 /* The adapter that is chosen, or merged, continues every prompt as the reference does. */
-static void check_greedy(const char *program, const char *name, const char *option)
+static void check_greedy(const char *built, const char *name, const char *option)
 {
     size_t length;
+    char *program = strdup(built);
     char *lines = file_read(text("%s/tests/fixtures/default/%s.jsonl", TEST_SOURCE_DIR, name), &length), *rest = lines;
     int count = 0;
     for (char *line; (line = strsep(&rest, "\n")) && *line && count < 12; count++) {
@@ -222,6 +227,7 @@ static void check_greedy(const char *program, const char *name, const char *opti
     }
     ck_assert_int_eq(count, 12);
     free(lines);
+    free(program);
 }
 
 START_TEST(default_model)
@@ -229,10 +235,11 @@ START_TEST(default_model)
     const char *model = text("%s/models/default", TEST_SOURCE_DIR);
     const char *pirate = text("pirate=%s/lora/pirate", model), *news = text("news=%s/lora/news", model);
     if (_i == 0) {
-        const char *program =
-            lathe_build(model, temporary_path("default"), "--dtype", "f32", "--lora", pirate, "--lora", news, NULL);
+        char *program = strdup(
+            lathe_build(model, temporary_path("default"), "--dtype", "f32", "--lora", pirate, "--lora", news, NULL));
         check_greedy(program, "pirate", "--lora");
         check_greedy(program, "news", "--lora");
+        free(program);
     } else {
         check_greedy(
             lathe_build(model, temporary_path("default-pirate"), "--dtype", "f32", "--merge-lora", pirate, NULL),
@@ -245,12 +252,16 @@ int main(void)
 {
     temporary_folder();
     Suite *suite = suite_create("package/adapters");
-    TCase *cases = tcase_create("adapters");
-    tcase_set_timeout(cases, 850);
-    tcase_add_loop_test(cases, chosen_per_row, 0, 2 * BASES);
-    tcase_add_loop_test(cases, merged, 0, 2);
-    tcase_add_loop_test(cases, default_model, 0, 2);
-    suite_add_tcase(suite, cases);
+    TCase *rows = tcase_create("rows"), *in_weights = tcase_create("merged"), *greedy = tcase_create("greedy");
+    tcase_set_timeout(rows, 300);
+    tcase_set_timeout(in_weights, 800);
+    tcase_set_timeout(greedy, 300);
+    tcase_add_loop_test(rows, chosen_per_row, 0, 2 * BASES);
+    tcase_add_loop_test(in_weights, merged, 0, 2);
+    tcase_add_loop_test(greedy, default_model, 0, 2);
+    suite_add_tcase(suite, rows);
+    suite_add_tcase(suite, in_weights);
+    suite_add_tcase(suite, greedy);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);
     int failed = srunner_ntests_failed(runner);

@@ -78,6 +78,10 @@ function peft.built_in(recipe, sites)
       if name ~= recipe.merge_lora then
          local adapter = peft.open(name, recipe.lora[name], sites, false)
          if recipe.random_weights then check_random(adapter, sites) end
+         if adapter.extra_ids > 0 then
+            io.stderr:write(string.format("lathe: note: --lora %s: its %d ids beyond the model's %d cannot be reached; merge it to "
+                                          .. "have them\n", name, adapter.extra_ids, sites[#sites].rows))
+         end
          local ranks, full = {}, {}
          for number, site in pairs(adapter.sites) do
             ranks[number] = site.padded
