@@ -18,6 +18,7 @@ for batch in ${BATCHES:-1 4 16}; do
     for ((seed = 1; texts < prompts; seed++, texts += batch)); do
         if ! "$executable" bench --json --no-verify --prompt "$length" --gen "$tokens" --batch "$batch" --repeat 1 \
             --seed "$((1000 * batch + seed))" "$@" >"$scratch/bench.json"; then
+            echo "batch $batch, --seed $((1000 * batch + seed)): failed (above), or something ended it" >&2
             failed=$((failed + 1))
             continue
         fi
@@ -26,7 +27,7 @@ for batch in ${BATCHES:-1 4 16}; do
         [[ $part =~ \"accepted\":([0-9]+) ]] && accepted=$((accepted + BASH_REMATCH[1]))
     done
     [ "$failed" -eq 0 ] || status=1
-    echo "greedy, batch $batch: $texts prompts of $tokens tokens, $failed runs with a difference;" \
+    echo "greedy, batch $batch: $texts prompts of $tokens tokens, $failed runs failed;" \
         "$accepted tokens guessed right in $cycles cycles"
     [ "$cycles" -gt 0 ] || { echo "nothing was guessed" >&2 && status=1; }
 done
