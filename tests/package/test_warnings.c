@@ -24,8 +24,15 @@ static const char *made_folder(const struct package *package)
     return temporary_path("%s-%s/%s", package->target, package->dtype, package->model);
 }
 
+/* Draft heads: no norm and biases, a tap of the last layer and biases; both with slots for adapters. */
+static const char *const heads[] = {"safeailab-eagle1-qwen", "speculators"};
+enum { HEADS = sizeof heads / sizeof *heads };
+
 static void generate_all(void)
 {
+    for (int i = 0; i < HEADS; i++)
+        lathe_generate(TEST_SOURCE_DIR "/tests/fixtures/heads/target", temporary_path("heads/%s", heads[i]), "--eagle",
+                       text("%s/tests/fixtures/heads/%s", TEST_SOURCE_DIR, heads[i]), "--lora-slots", "1", NULL);
     for (int i = 0; i < PACKAGES; i++)
         lathe_generate(fixture_folder(packages[i].model), made_folder(&packages[i]), "--dtype", packages[i].dtype,
                        "--target", packages[i].target, "--max-rows", packages[i].rows, NULL);
@@ -105,6 +112,15 @@ START_TEST(compiles_without_warnings)
 }
 END_TEST
 
+/* Taps and features in the model, and the head's own step. */
+START_TEST(heads_compile_without_warnings)
+{
+    const char *folder = temporary_path("heads/%s", heads[_i / 2]), *compiler = compilers[_i % 2];
+    if (is_here(compiler))
+        compile(folder, compiler, "scalar", "", "*.c draft/*.c", false);
+}
+END_TEST
+
 /* The C of a package for the GPU; tests/cuda has its kernels. */
 START_TEST(gpu_compiles_without_warnings)
 {
@@ -140,6 +156,7 @@ int main(void)
     tcase_set_timeout(warnings, 180);
     tcase_add_unchecked_fixture(warnings, generate_all, NULL);
     tcase_add_loop_test(warnings, gpu_compiles_without_warnings, 0, 2 * (PACKAGES - FOR_CPU));
+    tcase_add_loop_test(warnings, heads_compile_without_warnings, 0, 2 * HEADS);
     tcase_add_test(warnings, a_warning_is_seen);
     tcase_add_loop_test(warnings, compiles_without_warnings, 0, 2 * FOR_CPU);
     suite_add_tcase(suite, warnings);
