@@ -487,40 +487,5 @@ struct wide {
     }
 };
 
-#else
-
-/* Other targets have no such kernels: these are never launched. */
-template <int rows_, int tiles_, int total_tiles, int slices, int unit_slices, int depth, int splits, int row_blocks,
-          int tile_blocks>
-struct wide {
-    enum {
-        rows = rows_,
-        tiles = tiles_ / splits,
-        grid_splits = splits,
-        threads = (tiles_ + (rows > 64 ? 4 : 2)) * LANES,
-        blocks = 1,
-        thread_outputs = 1,
-        unroll = 1
-    };
-    int first_tile;
-
-    INLINE constexpr bool absent(const int32_t *)
-    {
-        return true;
-    }
-    INLINE_METHOD void prefetch(uint4 *, const uint4 *)
-    {
-        first_tile = 0;
-    }
-    template <typename row_of_type, typename meanwhile_type>
-    INLINE_METHOD void multiply(const uint16_t *, row_of_type, meanwhile_type, int = rows)
-    {
-    }
-    INLINE_METHOD float sum(int, int, int) const
-    {
-        return 0.0f;
-    }
-};
-
 #endif
 #endif

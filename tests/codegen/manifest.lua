@@ -66,8 +66,10 @@ local function made_for_gpu()
    local images = {}
    for _, target in ipairs(values.cuda.targets) do
       images[target] = {}
-      for i in ipairs(values.cuda.kernels) do
-         images[target][i] = { bytes = 1000, registers = 32, shared_bytes = 0, stack_bytes = 0, spill_bytes = 0 }
+      for i, kernel in ipairs(values.cuda.kernels) do
+         if not kernel.only or kernel.only == target then
+            images[target][i] = { bytes = 1000, registers = 32, shared_bytes = 0, stack_bytes = 0, spill_bytes = 0 }
+         end
       end
    end
    manifest.add_images(values, { name = "nvrtc", version = "NVRTC 13.0", flags = "" }, images)
@@ -86,6 +88,7 @@ function tests.damaged_fields_of_the_gpu_are_named()
       { { "cuda", "kernels", 2, "source" }, "src/cuda/other.cu", "kernels[1].source" },
       { { "cuda", "kernels", 2, "source" }, "/etc/passwd", "kernels[1].source" },
       { { "cuda", "kernels", 1, "threads" }, "many", "kernels[0]" }, { { "cuda", "kernels", 1, "cost" }, 5, "kernels[0].cost" },
+      { { "cuda", "kernels", 1, "only" }, "x", "kernels[0].only" },
       { { "cuda", "kernels", 1, "images" }, false, "kernels[0].images" },
       { { "cuda", "kernels", 1, "images", "80" }, false, "kernels[0].images" },
       { { "cuda", "kernels", 1, "images", "80", "registers" }, "x", "kernels[0].images" },

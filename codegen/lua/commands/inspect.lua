@@ -74,6 +74,7 @@ end
 
 -- "90 regs, 66816 shared, 0 spilled, 24.1 KB" of one target
 local function image_text(kernel, image)
+   if not image then return "-" end -- a kernel of another target
    if not image.registers then return quantity(image.bytes, "B") end
    return string.format("%3d %7d %5d %5d %9s", image.registers, image.shared_bytes + kernel.dynamic_shared_bytes,
                         image.spill_bytes, image.stack_bytes, quantity(image.bytes, "B"))

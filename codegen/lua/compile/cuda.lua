@@ -100,16 +100,18 @@ local function image_of(path, target)
    return (("\n" .. image:gsub("%z", "")):gsub("\n[ \t]*//[^\n]*", ""):gsub("\n%s+", "\n"):sub(2)) .. "\0"
 end
 
--- The assembly file: a table of struct cuda_image for each target, in the order of the kernels.
+-- The assembly file: a table of struct cuda_image for each target, in the order of the kernels. Those that a target does not
+-- have are empty.
 local function assembly(targets, kernels, images)
    local data, tables = { ".section .rodata" }, { '.section .data.rel.ro, "aw"' }
    for _, target in ipairs(targets) do
       local symbol = "CUDA_IMAGES_" .. target.name:upper()
       tables[#tables + 1] = string.format(".globl %s\n.balign 8\n%s:", symbol, symbol)
       for i, kernel in ipairs(kernels) do
-         local label = string.format("image_%s_%d", target.name, i)
-         data[#data + 1] = string.format('.balign 16\n%s: .incbin "%s.%s"', label, kernel.name, target.name)
-         tables[#tables + 1] = string.format(".quad %s, %d", label, images[target.name][i].bytes)
+         local image = images[target.name][i]
+         local label = image and string.format("image_%s_%d", target.name, i) or "0"
+         if image then data[#data + 1] = string.format('.balign 16\n%s: .incbin "%s.%s"', label, kernel.name, target.name) end
+         tables[#tables + 1] = string.format(".quad %s, %d", label, image and image.bytes or 0)
       end
    end
    return table.concat(data, "\n") .. "\n" .. table.concat(tables, "\n") .. '\n.section .note.GNU-stack, "", %progbits\n'
@@ -136,35 +138,40 @@ local function job_of(kernel, text, target, tool, package, image, done)
 end
 
 -- build(package folder, files, kernels, targets, tool, work folder, progress) -> the assembly file; images: for each
--- target's name and kernel's number { bytes, registers, ... }. files: the package's sources. kernels: { name, source }.
+-- target's name and kernel's number { bytes, registers, ... }. files: the package's sources. kernels: { name, source, only:
+-- nil, or the one target that has it }.
 function cuda.build(package, files, kernels, targets, tool, work, progress)
    local texts = {}
    for _, file in ipairs(files) do texts[file.path] = file.text end
    local headers, kept = headers_of(files), cuda_cache.open()
    local images, list = {}, {}
 
+   local function compile(target, i, kernel)
+      local path = string.format("%s/%s.%s", work, kernel.name, target.name)
+      local text = texts[kernel.source] or fail("%s: expected this source of the package, found none", kernel.source)
+      local key = host.hash(table.concat({ tool.identity, tool.flags, target.arch, kernel.name,
+                                           with_headers(text, headers) }, "\0"))
+      local function have(resources, image)
+         write(path, image)
+         resources.bytes = #image
+         images[target.name][i] = resources
+      end
+
+      local entry = kept and kept:find(key)
+      if entry then
+         have(read_entry(entry))
+      else
+         list[#list + 1] = job_of(kernel, text, target, tool, package, path, function(resources, image)
+            if kept then kept:keep(key, entry_of(resources, image)) end
+            have(resources, image)
+         end)
+      end
+   end
+
    for _, target in ipairs(targets) do
       images[target.name] = {}
       for i, kernel in ipairs(kernels) do
-         local path = string.format("%s/%s.%s", work, kernel.name, target.name)
-         local text = texts[kernel.source] or fail("%s: expected this source of the package, found none", kernel.source)
-         local key = host.hash(table.concat({ tool.identity, tool.flags, target.arch, kernel.name,
-                                              with_headers(text, headers) }, "\0"))
-         local function have(resources, image)
-            write(path, image)
-            resources.bytes = #image
-            images[target.name][i] = resources
-         end
-
-         local entry = kept and kept:find(key)
-         if entry then
-            have(read_entry(entry))
-         else
-            list[#list + 1] = job_of(kernel, text, target, tool, package, path, function(resources, image)
-               if kept then kept:keep(key, entry_of(resources, image)) end
-               have(resources, image)
-            end)
-         end
+         if not kernel.only or kernel.only == target.name then compile(target, i, kernel) end
       end
    end
    table.sort(list, function(a, b) -- the longest first, so that the last ones are short

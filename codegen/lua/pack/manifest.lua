@@ -56,8 +56,9 @@ local function cuda_of(gpu)
    local kernels, targets = host.array {}, host.array {}
    for i, kernel in ipairs(gpu.kernels) do
       kernels[i] = { name = kernel.name, source = kernel.source, template = "templates/cuda/" .. kernel.template,
-                     rows = kernel.rows, threads = kernel.threads, dynamic_shared_bytes = kernel.shared_bytes,
-                     summary = kernel.summary, layers = kernel.layers, cost = kernel.cost }
+                     only = kernel.only, rows = kernel.rows, threads = kernel.threads,
+                     dynamic_shared_bytes = kernel.shared_bytes, summary = kernel.summary, layers = kernel.layers,
+                     cost = kernel.cost }
    end
    for i, target in ipairs(gpu.targets) do targets[i] = target.name end
    return { targets = targets, kernels = kernels, weights_bytes = gpu.weights_bytes,
@@ -221,11 +222,15 @@ local function check_cuda(path, gpu)
       local cost = kernel.cost
       expect(cost == nil or type(cost) == "table" and count(cost.weight_bytes)
              and (cost.flops_per_row == nil or type(cost.flops_per_row) == "number"), field .. ".cost")
+      local only = kernel.only
+      expect(only == nil or type(only) == "string" and cuda_targets.is_known(only), field .. ".only")
       for _, target in ipairs(compiler and gpu.targets or {}) do
          local image = type(kernel.images) == "table" and kernel.images[target]
-         expect(type(image) == "table" and count(image.bytes), field .. ".images")
-         expect(image.registers == nil or count(image.registers) and count(image.shared_bytes) and count(image.spill_bytes)
-                and count(image.stack_bytes), field .. ".images")
+         if image or not only or only == target then
+            expect(type(image) == "table" and count(image.bytes), field .. ".images")
+            expect(image.registers == nil or count(image.registers) and count(image.shared_bytes)
+                   and count(image.spill_bytes) and count(image.stack_bytes), field .. ".images")
+         end
       end
    end
 end
