@@ -3,6 +3,7 @@
 
 local fail = require "fail"
 local host = require "host"
+local cpu_variants = require "plan.cpu_variants"
 local cuda_targets = require "plan.cuda_targets"
 local escape = require "emit.escape"
 local sorted_keys = require "read.sorted_keys"
@@ -19,6 +20,8 @@ recipe.schema = {
      default = "bf16", doc = "what the matrices are stored as" },
    { name = "targets", option = "--target", kind = "list", argument = "TARGET", check = cuda_targets.check, nonempty = true,
      default = { "c" }, doc = "what to generate for (repeatable): c, cuda (90a, 80, PTX of 8.0), cuda:SM" },
+   { name = "cpus", option = "--cpu", kind = "list", argument = "SET", check = cpu_variants.check, default = {},
+     doc = "CPU kernels for bf16, avx512, avx2 or scalar alone (repeatable; default: all)" },
    { name = "compiler", option = "--compiler", kind = "text", argument = "nvrtc|nvcc", values = { "nvrtc", "nvcc" },
      doc = "what compiles CUDA kernels (default: nvrtc)" },
    { name = "max_seq", option = "--max-seq", kind = "number", argument = "N", min = 1, max = 1 << 24,

@@ -10,7 +10,7 @@ local function complete(values) return recipe.complete(values, "test.lua") end
 function tests.defaults()
    local values = complete { model = "m" }
    check.equal(values, { model = "m", dtype = "bf16", targets = { "c" }, max_rows = 512, page = 64, thin = false,
-                         lora = {}, ignore_config_keys = {} })
+                         lora = {}, cpus = {}, ignore_config_keys = {} })
 end
 
 function tests.given_values_stay()

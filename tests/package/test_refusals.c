@@ -53,6 +53,30 @@ static void set_member(const char *path, const char *name, const char *value)
     free(source);
 }
 
+/* An adapter with bytes of the embedding's copy changed: found while the payload is written, which leaves no package. */
+START_TEST(adapters_of_another_embedding)
+{
+    const char *adapter = temporary_path("adapter"), *path = text("%s/adapter_model.safetensors", adapter);
+    file_copy(TEST_SOURCE_DIR "/tests/fixtures/adapters/embedding", adapter);
+    size_t length;
+    char *bytes = file_read(path, &length);
+    char *name = memmem(bytes, length, "base_layer.weight", 17), *offsets = name ? strstr(name, "data_offsets") : NULL;
+    ck_assert_ptr_nonnull(offsets);
+    uint64_t header;
+    memcpy(&header, bytes, sizeof header);
+    bytes[8 + header + strtoull(strchr(offsets, '[') + 1, NULL, 10) + 1] ^= 0x40;
+    file_write(path, bytes, length);
+    free(bytes);
+    const char *output = temporary_path("adapted");
+    struct process_result result;
+    process(&result, lathe(), "build", fixture_folder(base), "-o", output, "--quiet", "--cpu", "scalar", "--lora",
+            text("a=%s", adapter), NULL);
+    expect_refusal(&result, adapter, "adapter_", "expected a copy of the base's", NULL);
+    ck_assert_msg(!file_exists(output), "a refused adapter left a package behind");
+    process_free(&result);
+}
+END_TEST
+
 static const struct {
     const char *member, *value, *fragment;
 } config_cases[] = {
@@ -362,7 +386,7 @@ START_TEST(model_folders_that_look_like_code)
     struct process_result result;
     const char *model = temporary_path("%s", folder), *package = temporary_path("tame");
     file_copy(fixture_folder(base), model);
-    process(&result, lathe(), "build", model, "-o", package, "--quiet", NULL);
+    process(&result, lathe(), "build", model, "-o", package, "--quiet", "--cpu", "scalar", NULL);
     if (result.status == 0)
         expect_tame_sources(package);
     else
@@ -373,7 +397,7 @@ START_TEST(model_folders_that_look_like_code)
 
     /* As the package's own name. */
     process(&result, lathe(), "build", fixture_folder(base), "-o", temporary_path("b\"; int injected_marker; \""),
-            "--quiet", NULL);
+            "--quiet", "--cpu", "scalar", NULL);
     if (result.status == 0)
         expect_tame_sources(temporary_path("b\"; int injected_marker; \""));
     else
@@ -404,7 +428,7 @@ START_TEST(tensors_that_look_like_code)
     cJSON *entry = json_parse("{\"dtype\": \"F32\", \"shape\": [0], \"data_offsets\": [0, 0]}", "entry");
     cJSON_AddItemToObject(tensors.header, "*/ int injected_marker; /* $x$", entry);
     tensors_close(&tensors);
-    process(&result, lathe(), "build", model, "-o", package, "--quiet", NULL);
+    process(&result, lathe(), "build", model, "-o", package, "--quiet", "--cpu", "scalar", NULL);
     if (result.status == 0)
         expect_tame_sources(package);
     else
@@ -422,7 +446,7 @@ START_TEST(templates_that_look_like_code)
     char *quoted = cJSON_Print(string);
     set_member(text("%s/tokenizer_config.json", model), "chat_template", quoted);
     set_member(text("%s/config.json", model), "_name_or_path", quoted);
-    process(&result, lathe(), "build", model, "-o", package, "--quiet", NULL);
+    process(&result, lathe(), "build", model, "-o", package, "--quiet", "--cpu", "scalar", NULL);
     if (result.status == 0)
         expect_tame_sources(package);
     else
@@ -447,6 +471,9 @@ START_TEST(command_lines)
         {"build", "MODEL", "--max-rows", "-1"},
         {"build", "MODEL", "--page", "48"},
         {"build", "MODEL", "--target", "pdp11"},
+        {"build", "MODEL", "--cpu", "z80"},
+        {"build", "MODEL", "--cpu", "bf16", "--dtype", "f32"},
+        {"build", "MODEL", "--cpu", "avx2", "--target", "cuda"},
         {"build", "MODEL", "--dtype"},
         {"build", "MODEL", "--chat-template", "/nonexistent/t.jinja"},
         {"build", "MODEL", "--models", "/nonexistent/models"},
@@ -487,6 +514,7 @@ int main(void)
     tcase_add_test(refusals, model_folders_that_look_like_code);
     tcase_add_test(refusals, tensors_that_look_like_code);
     tcase_add_test(refusals, templates_that_look_like_code);
+    tcase_add_test(refusals, adapters_of_another_embedding);
     tcase_add_test(refusals, command_lines);
     suite_add_tcase(suite, refusals);
     SRunner *runner = srunner_create(suite);

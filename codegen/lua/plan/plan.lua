@@ -4,6 +4,7 @@
 local fail = require "fail"
 local host = require "host"
 local adapters = require "plan.adapters"
+local cpu_variants = require "plan.cpu_variants"
 local cuda = require "plan.cuda"
 local draft = require "plan.draft"
 local kernels = require "plan.kernels"
@@ -12,30 +13,6 @@ local weights = require "plan.weights"
 
 local element_bytes = { bf16 = 2, f32 = 4 }
 local ROW_BLOCK = 96
-
--- The instruction sets that each kernel is compiled for, best first. The sources are the same; only flags differ. `bf16`
--- multiplies pairs of bfloat16, which packages of other dtypes do not have.
-local function variants_of(dtype)
-   local avx512 = { "avx512f", "avx512bw", "avx512dq", "avx512vl" }
-   local function x86(name, features, implied)
-      local flags = {}
-      for _, list in ipairs { features, implied } do
-         for _, feature in ipairs(list) do flags[#flags + 1] = "-m" .. feature end
-      end
-      return { name = name, guard = "defined(__x86_64__)", flags = flags, features = features }
-   end
-   local list = {
-      x86("avx512", avx512, { "avx2", "fma" }),
-      x86("avx2", { "avx2", "fma" }, {}),
-      { name = "scalar", flags = {}, features = {} },
-   }
-   if dtype == "bf16" then
-      local features = table.move(avx512, 1, #avx512, 1, {})
-      features[#features + 1] = "avx512bf16"
-      table.insert(list, 1, x86("bf16", features, { "avx2", "fma" }))
-   end
-   return list
-end
 
 -- All layers must agree in the dimensions that the buffers and pages are made of.
 local function common_dimensions(description)
@@ -135,7 +112,7 @@ local function make_plan(description, recipe, name, tokenizer_bytes, built_in)
       dimensions = dimensions, constants = shapes.constants(dimensions),
       buffers = shapes.buffers(rotaries, with_draft and with_draft.buffers or {}, lora), rotaries = rotaries,
       kernels = all, runs = runs_of(layer_stages), payload = payload, layer_fields = shapes.used_fields(payload.layers),
-      traces = traces, variants = variants_of(recipe.dtype), adapters = lora,
+      traces = traces, variants = cpu_variants.of(recipe), adapters = lora,
       state = { { name = "attention", kind = "paged", bytes_per_token = token_bytes, page = recipe.page,
                   page_bytes = token_bytes * recipe.page, window = window == math.huge and 0 or window } },
       random_seed = recipe.random_weights,
@@ -156,6 +133,9 @@ local function make_plan(description, recipe, name, tokenizer_bytes, built_in)
    plan.cuda = cuda.plan(description, plan, recipe, shared)
    plan.has_c = false
    for _, target in ipairs(recipe.targets) do plan.has_c = plan.has_c or target == "c" end
+   if not plan.has_c and #recipe.cpus > 0 then
+      fail("--cpu %s: expected --target c beside it, found a package for GPUs alone", recipe.cpus[1])
+   end
    if not plan.has_c then plan.kernels, plan.variants = {}, {} end -- no instruction set of a CPU is wanted
    return plan
 end
