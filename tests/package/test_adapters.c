@@ -52,6 +52,7 @@ static void load(struct adapter_case *item, const char *name)
     /* A reference that the adapter hardly changes, or that bf16 cannot hold, would say nothing. */
     ck_assert_double_ge(json_member(item->json, "effect", name)->valuedouble, 0.1);
     ck_assert_double_le(json_member(item->json, "bf16_estimate", name)->valuedouble, 1e-2);
+    ck_assert_double_le(json_member(item->json, "bf16_merged_estimate", name)->valuedouble, 1e-2); /* null: 0 */
 }
 
 static void unload(struct adapter_case *item)
@@ -113,9 +114,12 @@ START_TEST(chosen_per_row)
         unload(&item);
     }
     ck_assert_int_ge(used, 2);
-    const char *words[2 * ADAPTERS + 9] = {
-        lathe(), "build", fixture_folder(base), "-o", temporary_path("%s-%s", base, name), "--quiet", "--dtype", name};
-    memcpy(words + 8, arguments, (size_t)used * sizeof *words);
+    const char *sets[MOST_VARIANTS];
+    processor_sets(name, sets);
+    const char *words[2 * ADAPTERS + 11] = {
+        lathe(), "build", fixture_folder(base), "-o", temporary_path("%s-%s", base, name), "--quiet", "--dtype", name,
+        "--cpu", sets[0]};
+    memcpy(words + 10, arguments, (size_t)used * sizeof *words);
     struct process_result result;
     process_run(&result, NULL, words);
     ck_assert_msg(result.status == 0, "lathe build: %s", result.err);
