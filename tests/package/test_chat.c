@@ -89,12 +89,12 @@ START_TEST(templates_at_build_time)
     file_write(own, "{{ messages|length }}{{ eos_token }}", 36);
     file_write(bad, "\n{{ x | urlize }}", 17);
     const char *model = fixture_folder("llama-text"), *output = temporary_path("own");
-    RUN(&result, "", 0, lathe(), "build", model, "-o", output, "--quiet", "--chat-template", own);
+    RUN(&result, "", 0, lathe(), "build", model, "-o", output, "--quiet", "--cpu", "scalar", "--chat-template", own);
     process_free(&result);
     RUN(&result, "{\"messages\": [{}, {}]}", 0, executable(output), "render");
     ck_assert_int_eq(result.out[0], '2');
     process_free(&result);
-    RUN(&result, "", 0, lathe(), "build", model, "-o", output, "--quiet", "--chat-template", "none");
+    RUN(&result, "", 0, lathe(), "build", model, "-o", output, "--quiet", "--cpu", "scalar", "--chat-template", "none");
     process_free(&result);
     RUN(&result, "", 1, executable(output), "render");
     ck_assert_msg(strstr(result.err, "has no chat template"), "%s", result.err);
@@ -102,7 +102,7 @@ START_TEST(templates_at_build_time)
     RUN(&result, "hi\n", 1, executable(output), "chat");
     ck_assert_msg(strstr(result.err, "has no chat template"), "%s", result.err);
     process_free(&result);
-    RUN(&result, "", 1, lathe(), "build", model, "-o", output, "--quiet", "--chat-template", bad);
+    RUN(&result, "", 1, lathe(), "build", model, "-o", output, "--quiet", "--cpu", "scalar", "--chat-template", bad);
     ck_assert_msg(strstr(result.err,
                          "bad.jinja: line 2: the filter 'urlize' is outside the subset; give another template "
                          "with --chat-template FILE, or build without one: --chat-template none"),
@@ -328,7 +328,7 @@ START_TEST(a_person_interrupts)
     SIT_DOWN("--logit-bias", "1=-inf", "--temp", "0");
     see("> ");
     type("Tell me a story about a fox.\r");
-    see("fox");
+    see("\x1b[?2004l"); /* the line is taken: what is seen from here on is the answer */
     see(" a");
     type("\x03"); /* ends the answer, which would fill the context: its end-of-text token is forbidden */
     see("> ");

@@ -103,24 +103,16 @@ START_TEST(damage_is_refused)
 }
 END_TEST
 
-/* Cut short, and with bytes of the embedding's copy changed: found while the payload is written, which leaves no package. */
-START_TEST(damaged_tensors_are_refused)
+START_TEST(cut_tensors_are_refused)
 {
-    static const char *const cut[3] = {"adapter_model.safetensors"}, *const copy[3] = {"expected a copy of the base's"};
+    static const char *const cut[3] = {"adapter_model.safetensors"};
     const char *folder = damaged(&(struct damage){"embedding", "llama-text", NULL, NULL, {NULL}}, 100);
     const char *path = text("%s/adapter_model.safetensors", folder);
     size_t length;
     char *bytes = file_read(path, &length);
     file_write(path, bytes, length - 1);
-    check_refused("llama-text", folder, cut);
-    char *name = memmem(bytes, length, "base_layer.weight", 17), *offsets = strstr(name, "data_offsets");
-    ck_assert_ptr_nonnull(offsets);
-    uint64_t header;
-    memcpy(&header, bytes, sizeof header);
-    bytes[8 + header + strtoull(strchr(offsets, '[') + 1, NULL, 10) + 1] ^= 0x40;
-    file_write(path, bytes, length);
     free(bytes);
-    check_refused("llama-text", folder, copy);
+    check_refused("llama-text", folder, cut);
 }
 END_TEST
 
@@ -163,7 +155,7 @@ int main(void)
     TCase *cases = tcase_create("peft");
     tcase_set_timeout(cases, 120);
     tcase_add_loop_test(cases, damage_is_refused, 0, sizeof damages / sizeof *damages);
-    tcase_add_test(cases, damaged_tensors_are_refused);
+    tcase_add_test(cases, cut_tensors_are_refused);
     tcase_add_test(cases, what_is_no_adapter_is_refused);
     tcase_add_test(cases, names_are_checked);
     suite_add_tcase(suite, cases);
