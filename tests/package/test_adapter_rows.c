@@ -38,9 +38,9 @@ static const char *driver_templates(void)
 START_TEST(beside_each_other)
 {
     struct process_result result;
-    const char *program = lathe_build(fixture_folder(packages[_i].model), temporary_path("%s", packages[_i].model),
-                                      "--dtype", packages[_i].dtype, "--lora-slots", "32", "--lora-max-rank", "64",
-                                      "--templates", driver_templates(), NULL);
+    const char *program = lathe_build_sets(fixture_folder(packages[_i].model), temporary_path("%s", packages[_i].model),
+                                           "--dtype", packages[_i].dtype, "--lora-slots", "32", "--lora-max-rank", "64",
+                                           "--templates", driver_templates(), NULL);
     process(&result, program, NULL);
     ck_assert_msg(result.status == 0 && !result.timed_out, "%s, %s: status %d:\n%.3000s", packages[_i].model,
                   packages[_i].dtype, result.status, result.err);
@@ -65,8 +65,8 @@ START_TEST(slots_change_nothing)
 {
     char plain[512], slots[512];
     const char *model = fixture_folder("llama-text"), *names[MOST_VARIANTS];
-    snprintf(plain, sizeof plain, "%s", lathe_build(model, temporary_path("plain"), NULL));
-    snprintf(slots, sizeof slots, "%s", lathe_build(model, temporary_path("slots"), "--lora-slots", "2", NULL));
+    snprintf(plain, sizeof plain, "%s", lathe_build_sets(model, temporary_path("plain"), NULL));
+    snprintf(slots, sizeof slots, "%s", lathe_build_sets(model, temporary_path("slots"), "--lora-slots", "2", NULL));
     int count = package_variants(plain, names);
     for (int v = 0; v < count; v++)
         ck_assert_str_eq(hash_of(slots, names[v]), hash_of(plain, names[v]));

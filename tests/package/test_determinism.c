@@ -19,7 +19,9 @@ static void make(const char *verb, const char *model, const char *output, const 
 {
     struct process_options options = {.directory = directory, .environment = environment};
     struct process_result result;
-    const char *arguments[] = {lathe(), verb, model, "-o", output, "--quiet", NULL};
+    const char *sets[MOST_VARIANTS];
+    processor_sets("bf16", sets);
+    const char *arguments[] = {lathe(), verb, model, "-o", output, "--quiet", "--cpu", sets[0], NULL};
     process_run(&result, &options, arguments);
     ck_assert_msg(result.status == 0, "lathe %s %s: %.1000s", verb, model, result.err);
     process_free(&result);

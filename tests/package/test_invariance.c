@@ -22,8 +22,8 @@ static void build_all(void)
 {
     for (size_t i = 0; i < PACKAGES; i++)
         snprintf(programs[i], sizeof programs[i], "%s",
-                 lathe_build(fixture_folder(packages[i].fixture), temporary_path("%s", packages[i].fixture), "--dtype",
-                             packages[i].dtype, NULL));
+                 lathe_build_sets(fixture_folder(packages[i].fixture), temporary_path("%s", packages[i].fixture),
+                                  "--dtype", packages[i].dtype, NULL));
 }
 
 /* The hash of all the logits of the fixture's prompt, as `score --json` prints it. `cpu`, the option and the flag may be

@@ -43,7 +43,8 @@ static char *run(const char *package)
 static bool build(const struct package *package, const char *place, double seconds)
 {
     struct process_result result;
-    const char *arguments[] = {lathe(), "build", fixture_folder(package->model), "-o", place, "--quiet", NULL};
+    const char *arguments[] = {lathe(),  "build", fixture_folder(package->model), "-o", place, "--quiet", "--cpu",
+                               "scalar", NULL};
     struct process_options options = {.signal_after = seconds, .signal = SIGKILL};
     process_run(&result, &options, arguments);
     ck_assert_msg(result.status == 0 || (seconds > 0 && result.status == 128 + SIGKILL), "status %d: %s", result.status,

@@ -27,8 +27,8 @@ static void build_both(void)
     process_free(&result);
     snprintf(old_package, sizeof old_package, "%s", temporary_path("old/package"));
     snprintf(new_package, sizeof new_package, "%s", temporary_path("new/package"));
-    lathe_build(fixture_folder(other_model), old_package, NULL);
-    lathe_build(fixture_folder(model), new_package, NULL);
+    lathe_build(fixture_folder(other_model), old_package, "--cpu", "scalar", NULL);
+    lathe_build(fixture_folder(model), new_package, "--cpu", "scalar", NULL);
 }
 
 static void mkdir_p(const char *path)
@@ -97,7 +97,7 @@ START_TEST(from_edited_sources)
     if (_i == 0)
         file_copy(new_package, package);
     else
-        lathe_build(fixture_folder(model), package, "--thin", NULL);
+        lathe_build(fixture_folder(model), package, "--thin", "--cpu", "scalar", NULL);
     score(&before, executable(package));
     edit(text("%s/src/head.c", package), "* in.scale[unit.first + r];", "* in.scale[unit.first + r] * 2.0f;");
     process_ok(&result, lathe(), "build", package, "--quiet", NULL);
@@ -169,7 +169,8 @@ static void interrupted(int signal_number, bool leftovers_allowed, size_t step)
     for (size_t i = 0; i < MOMENTS; i += step) {
         struct process_result result;
         const char *output = text("%s/package", parent), *moment = text("%s/.package.*%s", parent, moments[i]);
-        const char *arguments[] = {lathe(), "build", fixture_folder(model), "-o", output, "--quiet", NULL};
+        const char *arguments[] = {lathe(),  "build", fixture_folder(model), "-o", output, "--quiet", "--cpu",
+                                   "scalar", NULL};
         struct process_options options = {.signal = signal_number, .signal_when = moment};
         process_run(&result, &options, arguments);
         const char *what = text("signal %d at %s", signal_number, moment);
@@ -204,14 +205,15 @@ START_TEST(killed_and_built_again)
     struct process_result result;
     const char *parent = temporary_path("cleared"), *output = text("%s/package", parent);
     mkdir_p(parent);
-    const char *arguments[] = {lathe(), "build", fixture_folder(model), "-o", output, "--quiet", NULL};
+    const char *arguments[] = {lathe(),  "build", fixture_folder(model), "-o", output, "--quiet", "--cpu",
+                               "scalar", NULL};
     struct process_options options = {.signal = SIGKILL, .signal_when = text("%s/.package.*/work/*.o", parent)};
     process_run(&result, &options, arguments);
     process_free(&result);
     process_ok(&result, "ls", "-A", parent, NULL);
     ck_assert_msg(result.out_length > 0, "nothing was left to clear");
     process_free(&result);
-    lathe_build(fixture_folder(model), output, NULL);
+    lathe_build(fixture_folder(model), output, "--cpu", "scalar", NULL);
     ck_assert(old_or_new("the next build", parent, false));
 }
 END_TEST
@@ -238,7 +240,8 @@ START_TEST(no_space_by_limit)
     for (size_t i = 0; i < sizeof limits / sizeof *limits; i++) {
         struct process_options options = {.file_limit = limits[i]};
         const char *output = text("%s/package", parent);
-        const char *arguments[] = {lathe(), "build", fixture_folder(model), "-o", output, "--quiet", NULL};
+        const char *arguments[] = {lathe(),  "build", fixture_folder(model), "-o", output, "--quiet", "--cpu",
+                                   "scalar", NULL};
         struct process_result result;
         process_run(&result, &options, arguments);
         const char *what = text("files limited to %d bytes", (int)limits[i]);
@@ -260,7 +263,8 @@ START_TEST(full_disk)
             return;
         }
         const char *output = text("%s/package", parent);
-        const char *arguments[] = {lathe(), "build", fixture_folder(model), "-o", output, "--quiet", NULL};
+        const char *arguments[] = {lathe(),  "build", fixture_folder(model), "-o", output, "--quiet", "--cpu",
+                                   "scalar", NULL};
         struct process_result result, listing;
         process_run(&result, NULL, arguments);
         process(&listing, "ls", "-A", parent, NULL);
@@ -293,7 +297,7 @@ START_TEST(read_only_folder)
     file_copy(fixture_folder(model), copy);
     process_ok(&result, "chmod", "-R", "a+rX", copy, NULL);
     process_free(&result);
-    const char *arguments[] = {lathe(), "build", copy, "-o", output, "--quiet", NULL};
+    const char *arguments[] = {lathe(), "build", copy, "-o", output, "--quiet", "--cpu", "scalar", NULL};
     process_run(&result, &options, arguments);
     expect_refusal(&result, "a read-only folder", "closed", NULL);
     process_free(&result);

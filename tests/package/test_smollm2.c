@@ -25,8 +25,9 @@ static void build(void)
     reference = json_parse(source, "reference.json");
     free(source);
     struct process_result result;
-    const char *output = temporary_path("smollm2");
-    process_ok(&result, lathe(), "build", model_file(), "-o", output, "--max-seq", "2048", NULL);
+    const char *output = temporary_path("smollm2"), *sets[MOST_VARIANTS];
+    processor_sets("bf16", sets);
+    process_ok(&result, lathe(), "build", model_file(), "-o", output, "--max-seq", "2048", "--cpu", sets[0], NULL);
     printf("%s", result.out);
     process_free(&result);
     snprintf(program, sizeof program, "%s", executable(output));

@@ -15,8 +15,8 @@ static const char *run_driver(const char *model, const char *name, const char *d
 {
     struct process_result result;
     const char *program =
-        lathe_build(fixture_folder(model), temporary_path("%s", name), "--dtype", dtype, "--max-rows", rows, "--page",
-                    page, "--templates", TEST_SOURCE_DIR "/tests/package/templates", NULL);
+        lathe_build_sets(fixture_folder(model), temporary_path("%s", name), "--dtype", dtype, "--max-rows", rows,
+                         "--page", page, "--templates", TEST_SOURCE_DIR "/tests/package/templates", NULL);
     process(&result, program, NULL);
     ck_assert_msg(result.status == 0 && !result.timed_out, "%s, %s, %s rows, pages of %s: status %d:\n%.3000s", model,
                   dtype, rows, page, result.status, result.err);

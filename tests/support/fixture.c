@@ -97,13 +97,43 @@ const char *executable(const char *output)
     return text("%s/%s", output, slash ? slash + 1 : output);
 }
 
-/* lathe VERB MODEL -o OUTPUT --quiet OPTIONS..., the folders above OUTPUT being made first. */
-static void make(const char *verb, const char *model, const char *output, va_list options)
+int processor_sets(const char *dtype, const char *names[MOST_VARIANTS])
 {
-    const char *arguments[32] = {lathe(), verb, model, "-o", output, "--quiet"}, *more;
+    int count = 0;
+#if defined(__x86_64__)
+    bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                  __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+    if (avx512 && __builtin_cpu_supports("avx512bf16") && strcmp(dtype, "bf16") == 0)
+        names[count++] = "bf16";
+    if (avx512)
+        names[count++] = "avx512";
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+        names[count++] = "avx2";
+#endif
+    names[count++] = "scalar";
+    return count;
+}
+
+/* lathe VERB MODEL -o OUTPUT --quiet OPTIONS..., the folders above OUTPUT being made first; compiled for `most` of the
+   instruction sets that this processor has, the best, unless the options name one. */
+static void make(const char *verb, const char *model, const char *output, int most, va_list options)
+{
+    enum { MOST_WORDS = 128 };
+    const char *arguments[MOST_WORDS] = {lathe(), verb, model, "-o", output, "--quiet"}, *more;
+    const char *dtype = "bf16", *sets[MOST_VARIANTS];
     int count = 6;
-    while ((more = va_arg(options, const char *)) && count < 31)
+    bool chosen = strcmp(verb, "build") != 0;
+    while ((more = va_arg(options, const char *)) && count < MOST_WORDS - 2 * MOST_VARIANTS - 1) {
+        if (strcmp(arguments[count - 1], "--dtype") == 0)
+            dtype = more;
+        chosen |= strcmp(more, "--cpu") == 0;
         arguments[count++] = more;
+    }
+    int found = chosen ? 0 : processor_sets(dtype, sets);
+    for (int i = 0; i < found && i < most; i++) {
+        arguments[count++] = "--cpu";
+        arguments[count++] = sets[i];
+    }
     arguments[count] = NULL;
     struct process_result result;
     process_ok(&result, "mkdir", "-p", "--", text("%.*s", (int)(strrchr(output, '/') - output), output), NULL);
@@ -117,7 +147,16 @@ const char *lathe_build(const char *model, const char *output, ...)
 {
     va_list options;
     va_start(options, output);
-    make("build", model, output, options);
+    make("build", model, output, 1, options);
+    va_end(options);
+    return executable(output);
+}
+
+const char *lathe_build_sets(const char *model, const char *output, ...)
+{
+    va_list options;
+    va_start(options, output);
+    make("build", model, output, MOST_VARIANTS, options);
     va_end(options);
     return executable(output);
 }
@@ -126,7 +165,7 @@ void lathe_generate(const char *model, const char *output, ...)
 {
     va_list options;
     va_start(options, output);
-    make("generate", model, output, options);
+    make("generate", model, output, 0, options);
     va_end(options);
 }
 

@@ -44,9 +44,14 @@ char *ids_text(const int32_t *ids, size_t count);
 
 /* The generator under test: $LATHE. */
 const char *lathe(void);
+/* The instruction sets of packages of that dtype which this processor has, best first; how many. */
+int processor_sets(const char *dtype, const char *names[MOST_VARIANTS]);
 /* lathe build MODEL -o OUTPUT --quiet and more options (NULL ends them), the folders above OUTPUT being made first; fails
-   the test with lathe's stderr. Returns the executable's path, in a static buffer of text(). */
+   the test with lathe's stderr. Its kernels are compiled for the best of the processor's instruction sets alone, which
+   takes a third of the time. Returns the executable's path, in a static buffer of text(). */
 const char *lathe_build(const char *model, const char *output, ...) __attribute__((sentinel));
+/* The same for all instruction sets that this processor has. */
+const char *lathe_build_sets(const char *model, const char *output, ...) __attribute__((sentinel));
 /* The same with lathe generate. */
 void lathe_generate(const char *model, const char *output, ...) __attribute__((sentinel));
 /* The instruction sets of the package that this processor has, best first; how many. The names hold until the next call. */
