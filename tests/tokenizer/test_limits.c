@@ -5,6 +5,7 @@
 #include <time.h>
 
 #include "process.h"
+#include "share.h"
 #include "tokenizer_fixture.h"
 
 #define MEGABYTE 1000000u
@@ -24,13 +25,13 @@ static void open_real(struct tokenizer_fixture *fixture, const char *name)
     free(json);
 }
 
-/* Repeats `unit` up to a megabyte, encodes and decodes it, and sees it come back. A square of the length would take
+/* Repeats `unit` up to a megabyte (less under sanitizers), encodes and decodes it, and sees it come back. A square of the length would take
    hours, so the bound can be wide enough for sanitizers and busy machines. */
 static void round_trip(const struct tokenizer *tokenizer, const char *unit, bool exact)
 {
     struct error error = {""};
     struct token_list list = {0};
-    size_t unit_length = strlen(unit), length = MEGABYTE / unit_length * unit_length, decoded_length;
+    size_t unit_length = strlen(unit), length = SHARE_OF(MEGABYTE) / unit_length * unit_length, decoded_length;
     char *input = malloc(length);
     ck_assert_ptr_nonnull(input);
     for (size_t i = 0; i < length; i += unit_length) {
