@@ -5,10 +5,10 @@
  *               leaf takes one pass for each row
  *     item      a pass in the order of all: tile by tile, head by head, leaf by leaf
  *
- * The items are cut into equal ranges, one a block. Who computes what never shows in the bits.
+ * The items are cut into about equal ranges, one a block. Who computes what never shows in the bits.
  *
- * The including kernel says ROWS, BUCKET (rows of a step at most), WINDOW (0: none), MOST_LEAVES and
- * THREADS.
+ * The including kernel says ROWS, BUCKET (rows of a step at most), WINDOW (0: none), MOST_LEAVES, GROUPED_FROM (items a block
+ * from which they are dealt by groups) and THREADS.
  */
 #ifndef ATTENTION_TILES_CUH
 #define ATTENTION_TILES_CUH
@@ -184,10 +184,20 @@ INLINE int next_cut(const struct tile &tile, int from, int to, int pass)
     return minimum(to, pass_of(tile, end));
 }
 
-/* How the items are dealt: block b has [begin(b), begin(b + 1)); the first `longer` blocks have one more than the others. */
+/* How the items are dealt: block b has [begin(b), begin(b + 1)); the first `longer` blocks have one more than the others.
+   grouped: both ends are moved to the next end of a group, so that blocks publish whole groups. What begins inside a group
+   has to be published leaf by leaf, and adding so many partials takes longer than a few more leaves. */
 struct deal {
-    int each, longer;
+    int each, longer, blocks;
+    bool grouped;
 };
+
+INLINE struct deal deal_items(int items, int most_blocks)
+{
+    bool grouped = items >= GROUPED_FROM * most_blocks;
+    int blocks = minimum(most_blocks, grouped ? (items + LEAVES - 1) / LEAVES : items);
+    return deal{items / blocks, items % blocks, blocks, grouped};
+}
 
 INLINE int deal_begin(struct deal deal, int block)
 {
@@ -214,6 +224,25 @@ INLINE int whole_item(const struct survey *survey, int rows, int item, int total
     int row = row_of_item(survey, rows, item), first = first_item(survey, row);
     int passes = survey->passes[row] - first / KV_HEADS;
     return first + (item - first + passes - 1) / passes * passes;
+}
+
+/* The first pass from `pass` on before which groups are complete. A short rest of the last group stays with what it follows. */
+INLINE int grouped_pass(const struct tile &tile, int pass)
+{
+    if (pass > 0 && pass < tile.passes && !group_ends(tile, pass))
+        pass = minimum(tile.passes, pass_of(tile, (leaf_of(tile, pass) / LEAVES + 1) * LEAVES));
+    return pass > 0 && tile.passes - pass < LEAVES / 2 ? tile.passes : pass;
+}
+
+/* The same of an item. */
+INLINE int grouped_item(const struct survey *survey, const struct cuda_step &step, int rows, int item, int total)
+{
+    if (item >= total)
+        return total;
+    int row = row_of_item(survey, rows, item), first = first_item(survey, row);
+    struct tile tile = tile_at(survey, step, row, rows);
+    int pass = (item - first) % tile.passes;
+    return item - pass + grouped_pass(tile, pass);
 }
 
 #endif

@@ -9,6 +9,7 @@ local LEAF, WARPS, BATCH, LEAVES = 64, 4, 32, 8
 local PROCESSORS = 132      -- that blocks are dealt to: of an H100 or H200; others take what they can
 local SHARED = 99 * 1024    -- what every GPU from 8.0 up has
 local PARTIALS = 48 << 20   -- bytes for partials that are worth having
+local GROUPED_FROM = 3      -- leaves a block from which blocks take whole groups of them
 
 local function ceil_div(a, b) return (a + b - 1) // b end
 
@@ -61,7 +62,7 @@ end
 function cuda_attention.stage(d, mixer)
    local classes = cuda_attention.classes(d.max_rows)
    local values = {
-      window = mixer.window, scale = mixer.scale + 0.0,
+      window = mixer.window, scale = mixer.scale + 0.0, grouped_from = GROUPED_FROM,
       window_text = mixer.window > 0 and string.format(", the last %d positions", mixer.window) or "",
    }
    local partials, by_class = 0, {}

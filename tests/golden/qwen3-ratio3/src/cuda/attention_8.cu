@@ -28,6 +28,7 @@ enum {
     STEPS = HEAD_DIM / 16, /* mma in the dot product of a key */
     DIM_TILES = (STEPS + WARPS - 1) / WARPS, /* tiles of 16 dimensions that a warp gathers */
     MOST_LEAVES = 2,             /* of the longest sequence */
+    GROUPED_FROM = 3,           /* items a block */
     SLOTS = 10,                  /* partials that a block can publish of the (tile, head) it begins within */
     BLOCK_SLOTS = SLOTS + 2,          /* and of the one that it begins, but does not end */
     SLOT = COLUMNS * (HEAD_DIM + 2),  /* floats of one: maxima, sums, values [column][dimension] */
@@ -414,6 +415,10 @@ INLINE void list_partials(struct shared *shared, const struct place &place, stru
     int lane = (int)threadIdx.x, block = first_block + lane;
     int from = maximum(0, deal_begin(deal, block) - base),
         to = minimum(tile.passes, deal_begin(deal, block + 1) - base);
+    if (deal.grouped && from < to) {
+        from = grouped_pass(tile, from);
+        to = grouped_pass(tile, to);
+    }
     int slot = block * BLOCK_SLOTS + (from > 0 ? 0 : SLOTS) + 1, end = 0;
 #pragma unroll 1
     for (int store = 0; store < 2; store++) { /* first counted, then stored */
@@ -433,6 +438,24 @@ INLINE void list_partials(struct shared *shared, const struct place &place, stru
         if (lane == LANES - 1)
             shared->listed = end;
         end -= count;
+    }
+}
+
+/* Loads a column's values of LOADS partials, all before one is used: of those that the lanes' entries name, the first `here`,
+   from `first` on. */
+INLINE void load_column(const float *partials, int entry, int first, int here, int column,
+                        float (&value)[LOADS][LANE_DIMS])
+{
+    int lane = (int)threadIdx.x % LANES;
+#pragma unroll
+    for (int i = 0; i < LOADS; i++) {
+        int number = __shfl_sync(0xffffffffu, entry, (first + i) % LANES);
+        const float *from =
+            partials + (size_t)((number < 0 ? -number : number) - 1) * SLOT + 2 * COLUMNS + column * HEAD_DIM + lane;
+#pragma unroll
+        for (int d = 0; d < LANE_DIMS; d++)
+            value[i][d] =
+                first + i < here && (HEAD_DIM % 32 == 0 || lane + 32 * d < HEAD_DIM) ? load_fresh(from + 32 * d) : 0.0f;
     }
 }
 
@@ -467,6 +490,8 @@ static __device__ void merge_partials(struct shared *shared, const struct cuda_s
                 const float *slot = partials + (size_t)((entry < 0 ? -entry : entry) - 1) * SLOT;
                 float top = entry ? load_fresh(slot + column) : NOTHING;
                 float sum = entry ? load_fresh(slot + COLUMNS + column) : 0.0f;
+                float value[LOADS][LANE_DIMS];
+                load_column(partials, entry, 0, here, column, value);
 
                 /* The maximum of the group up to each partial, and of the groups before. */
                 uint32_t ends = __ballot_sync(0xffffffffu, entry < 0);
@@ -493,18 +518,8 @@ static __device__ void merge_partials(struct shared *shared, const struct cuda_s
 
 #pragma unroll 1
                 for (int first = 0; first < here; first += LOADS) {
-                    float value[LOADS][LANE_DIMS];
-#pragma unroll
-                    for (int i = 0; i < LOADS; i++) { /* all on their way before the first is used */
-                        int number = __shfl_sync(0xffffffffu, entry, (first + i) % LANES);
-                        const float *from_slot = partials + (size_t)((number < 0 ? -number : number) - 1) * SLOT +
-                                                 2 * COLUMNS + column * HEAD_DIM + lane;
-#pragma unroll
-                        for (int d = 0; d < LANE_DIMS; d++)
-                            value[i][d] = first + i < here && (HEAD_DIM % 32 == 0 || lane + 32 * d < HEAD_DIM)
-                                              ? load_fresh(from_slot + 32 * d)
-                                              : 0.0f;
-                    }
+                    if (first > 0)
+                        load_column(partials, entry, first, here, column, value);
 #pragma unroll
                     for (int i = 0; i < LOADS; i++) {
                         int at = (first + i) % LANES;
@@ -568,18 +583,20 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2)
 
     int rows = minimum(step.counts->rows, BUCKET);
     look_around(&shared->survey, step, rows);
-    int total = shared->survey.passes[rows - 1] * KV_HEADS, blocks = minimum((int)gridDim.x, total);
-    int block = (int)blockIdx.x;
-    if (block >= blocks)
+    int total = shared->survey.passes[rows - 1] * KV_HEADS, block = (int)blockIdx.x;
+    struct deal deal = deal_items(total, (int)gridDim.x);
+    if (block >= deal.blocks)
         return;
-    struct deal deal = {total / blocks, total % blocks};
     int item = deal_begin(deal, block), end = deal_begin(deal, block + 1);
     if (most_partials(deal) > SLOTS) { /* so much work that no (tile, head) needs several blocks */
         item = whole_item(&shared->survey, rows, item, total);
         end = whole_item(&shared->survey, rows, end, total);
-        if (item >= end)
-            return;
+    } else if (deal.grouped) {
+        item = grouped_item(&shared->survey, step, rows, item, total);
+        end = grouped_item(&shared->survey, step, rows, end, total);
     }
+    if (item >= end)
+        return;
 
     /* The loads run AHEAD of the work. What was in the pages before this step need not wait for the kernel before. */
     struct place next; /* to load */
