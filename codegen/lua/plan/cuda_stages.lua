@@ -81,7 +81,7 @@ function cuda_stages.layer(d, layer, number, shared, lora)
          name = "rope_state", template = "rope_state.cu", values = {
             epsilon = mixer.q_norm.eps + 0.0, rotary = shared.rotary_suffix(mixer.rope),
          },
-         threads = 256, grid = function(rows) return rows end,
+         threads = 128, grid = function(rows) return rows, (d.heads + d.kv_heads + 3) // 4 end,
          traces = { { "query", "query", "QUERY" } }, summary = "query/key norm, rope, keys and values to the pages",
          cost = { flops_per_row = 3 * (d.query + key), weight_bytes = 0 },
       }

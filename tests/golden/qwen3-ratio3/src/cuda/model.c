@@ -26,10 +26,10 @@ static const struct launch LAUNCH_QKV[] = {
 };
 
 static const struct launch LAUNCH_ROPE_STATE[] = {
-    {1, KERNEL_ROPE_STATE, 1, 1, 1},
-    {2, KERNEL_ROPE_STATE, 2, 1, 1},
-    {4, KERNEL_ROPE_STATE, 4, 1, 1},
-    {8, KERNEL_ROPE_STATE, 8, 1, 1},
+    {1, KERNEL_ROPE_STATE, 1, 2, 1},
+    {2, KERNEL_ROPE_STATE, 2, 2, 1},
+    {4, KERNEL_ROPE_STATE, 4, 2, 1},
+    {8, KERNEL_ROPE_STATE, 8, 2, 1},
 };
 
 static const struct launch LAUNCH_ATTENTION[] = {
