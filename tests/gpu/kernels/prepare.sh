@@ -69,5 +69,5 @@ products shape
 products odd
 products deep
 [ ! -f "$here/test_attention.c" ] || { attention shape && attention odd; }
-[ ! -f "$here/test_sample.c" ] || { cubin shape sample random_weights && program shape test_sample; }
+[ ! -f "$here/test_sample.c" ] || { cubin shape sample && cubin shape random_weights && program shape test_sample; }
 tr '\n' '\0' <"$work/jobs" | xargs -0 -P "$(nproc)" -I{} bash -c '{}'
