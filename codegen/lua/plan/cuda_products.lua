@@ -111,9 +111,13 @@ local function wide(rows, product)
    local tune = product.tune and product.tune["wide_" .. rows] or {}
    local block_rows, splits = math.min(rows, 128), product.spans
    local tiles = block_rows <= 64 and splits <= 4 and has_few(product.tiles, splits) and 4 or 8
-   -- Clusters that share what they copy pay where they need not share spans too (H100, 256 rows: gate_up 208 instead of 253 us,
-   -- but down 133 instead of 94).
-   local row_blocks, tile_blocks = splits == 1 and rows // block_rows or 1, splits == 1 and block_rows == 128 and 2 or 1
+   -- Clusters that share what they copy pay where they need not share spans too (H100, 256 rows: gate_up 202 instead of 247 us,
+   -- but down 135 instead of 86; 64 rows: qkv 33 instead of 43; with 32, and with more tiles for 64, all are alike).
+   local row_blocks, tile_blocks = 1, 1
+   if splits == 1 then
+      local four = block_rows == 64 and tiles == 4 and product.tiles % 16 == 0 -- whole clusters
+      row_blocks, tile_blocks = rows // block_rows, block_rows == 128 and 2 or four and 4 or 1
+   end
    tiles, tile_blocks, row_blocks = tune.tiles or tiles, tune.tile_blocks or tile_blocks, tune.row_blocks or row_blocks
    local stage, sums = tiles * SLICE_BYTES + block_rows * SLICE * 2, tiles // splits * block_rows * SUM_STRIDE * 4
    local parts = splits > 1 and tiles * block_rows * TILE * 4 or 0
