@@ -13,7 +13,7 @@
 #ifndef PRODUCT_H
 #define PRODUCT_H
 
-#include "prelude.h"
+#include "block.h"
 #include "shapes.h"
 
 enum { TILE = 16 };
@@ -21,19 +21,8 @@ enum { TILE = 16 };
 /* So many input rows at most use the weights in place. */
 enum { ROWS_IN_PLACE = PACK == 2 ? 8 : 2 };
 
-/* The block of dot products that fills the registers. */
-#if defined(__AVX512F__)
-enum { BLOCK_WEIGHTS = 4, BLOCK_ROWS = 6 };
-#elif defined(__AVX2__)
-enum { BLOCK_WEIGHTS = 4, BLOCK_ROWS = 1 };
-#else
-enum { BLOCK_WEIGHTS = 2, BLOCK_ROWS = 1 };
-#endif
-
 /* How far ahead memory is asked for. */
 enum { BYTES_AHEAD = 8192 };
-
-#define UNROLL _Pragma("GCC unroll 8")
 
 /* sums[r * TILE] = dot(weight row, input row r) for `rows` input rows, a constant where this is called. What lies `ahead`
    is asked for. (clang-format misreads UNROLL.) */
@@ -60,47 +49,6 @@ INLINE void multiply_row(int rows, const element *weight, int depth, const eleme
     UNROLL for (int r = 0; r < rows; r++)
         sums[r * TILE] = sum_lanes(sum[r]);
 }
-
-/* sums[r * TILE + w] = dot(weight row w, input row r) for BLOCK_WEIGHTS copied weight rows and `rows` input rows, a
-   constant where this is called. The first `asked` elements of what lies ahead are asked for. */
-INLINE void multiply_block(int rows, const lane_element *copy, int depth, const element *input, const element *ahead,
-                           int asked, float *sums)
-{
-    f32x16 sum[BLOCK_ROWS][BLOCK_WEIGHTS];
-    UNROLL for (int r = 0; r < rows; r++)
-        UNROLL for (int w = 0; w < BLOCK_WEIGHTS; w++)
-            sum[r][w] = splat(0.0f);
-    int k = 0;
-    for (; k + STRIDE <= depth; k += STRIDE) {
-        if (BLOCK_WEIGHTS * k < asked)
-            UNROLL for (int w = 0; w < BLOCK_WEIGHTS; w++)
-                ask_for(ahead + BLOCK_WEIGHTS * k + w * STRIDE);
-        operand lanes[BLOCK_WEIGHTS];
-        UNROLL for (int w = 0; w < BLOCK_WEIGHTS; w++)
-            lanes[w] = load_copied(copy + (size_t)w * (size_t)depth + k);
-        UNROLL for (int r = 0; r < rows; r++) {
-            operand input_lanes = load_operand(input + (size_t)r * (size_t)depth + k);
-            UNROLL for (int w = 0; w < BLOCK_WEIGHTS; w++)
-                sum[r][w] = multiply_operands(lanes[w], input_lanes, sum[r][w]);
-        }
-    }
-    if (k < depth)
-        UNROLL for (int w = 0; w < BLOCK_WEIGHTS; w++) {
-            operand lanes = load_some_copied(copy + (size_t)w * (size_t)depth + k, depth - k);
-            UNROLL for (int r = 0; r < rows; r++)
-                sum[r][w] = multiply_operands(lanes, load_some_operand(input + (size_t)r * (size_t)depth + k, depth - k),
-                                              sum[r][w]);
-        }
-    UNROLL for (int r = 0; r < rows; r++) {
-        int w = 0;
-        UNROLL for (; w + 4 <= BLOCK_WEIGHTS; w += 4) {
-            f32x4 four = sum_lanes_of_four(&sum[r][w]);
-            memcpy(&sums[r * TILE + w], &four, sizeof four);
-        }
-        UNROLL for (; w < BLOCK_WEIGHTS; w++)
-            sums[r * TILE + w] = sum_lanes(sum[r][w]);
-    }
-}
 // clang-format on
 
 /* One weight row, in place, against all input rows. */
@@ -125,16 +73,17 @@ INLINE void multiply_copied(const element *weight, int depth, const element *inp
 {
     int blocks = (rows + BLOCK_ROWS - 1) / BLOCK_ROWS, whole = BLOCK_WEIGHTS * depth;
     int part = (whole / blocks / STRIDE + 1) * STRIDE;
-    copy_lanes(weight, whole, copy);
+    copy_block(weight, depth, copy);
     for (int r = 0, taken; r < rows; r += taken, ahead += part) {
         const element *some = input + (size_t)r * (size_t)depth;
-        taken = rows - r >= BLOCK_ROWS ? BLOCK_ROWS : rows - r >= 2 && BLOCK_ROWS > 2 ? 2 : 1;
+        int left = rows - r;
+        taken = left >= BLOCK_ROWS && left != 4 ? BLOCK_ROWS : left >= 2 ? 2 : 1; /* 4: twice 2 */
         if (taken == BLOCK_ROWS)
-            multiply_block(BLOCK_ROWS, copy, depth, some, ahead, part, sums + r * TILE);
+            multiply_block(BLOCK_ROWS, copy, depth, some, ahead, part, TILE, sums + r * TILE);
         else if (taken == 2)
-            multiply_block(2, copy, depth, some, ahead, part, sums + r * TILE);
+            multiply_block(2, copy, depth, some, ahead, part, TILE, sums + r * TILE);
         else
-            multiply_block(1, copy, depth, some, ahead, part, sums + r * TILE);
+            multiply_block(1, copy, depth, some, ahead, part, TILE, sums + r * TILE);
     }
 }
 

@@ -41,13 +41,14 @@ void $name$($parameters$)
 //% if sites then
         expand(step, thread, &adapted, start, outputs, unit.first, unit.rows, sums);
 //% end
-        for (int r = 0; r < unit.rows; r++)
-            for (int i = 0; i < outputs; i++)
+        for (int r = 0; r < unit.rows; r++) {
+            float *residual = &a->residual[unit.first + r][start];
+            f32x16 sum = load_f32(sums[r]);
 //% if bias then
-                a->residual[unit.first + r][start + i] += sums[r][i] + bias[start + i];
-//% else
-                a->residual[unit.first + r][start + i] += sums[r][i];
+            sum = add(sum, load_some_f32(bias + start, outputs));
 //% end
+            store_some_f32(residual, add(load_some_f32(residual, outputs), sum), outputs);
+        }
 //% if leaves == "tap" then
         /* What the draft head takes of this layer. */
         for (int r = 0; r < unit.rows; r++)

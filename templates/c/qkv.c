@@ -42,12 +42,12 @@ void $name$($parameters$)
 //% if sites then
         expand(step, thread, &adapted, start, outputs, unit.first, unit.rows, sums);
 //% end
-        for (int r = 0; r < unit.rows; r++)
-            for (int i = 0; i < outputs; i++)
+        for (int r = 0; r < unit.rows; r++) {
+            f32x16 scaled = multiply(load_f32(sums[r]), splat(in.scale[unit.first + r]));
 //% if bias then
-                a->qkv[unit.first + r][start + i] = sums[r][i] * in.scale[unit.first + r] + bias[start + i];
-//% else
-                a->qkv[unit.first + r][start + i] = sums[r][i] * in.scale[unit.first + r];
+            scaled = add(scaled, load_some_f32(bias + start, outputs));
 //% end
+            store_some_f32(&a->qkv[unit.first + r][start], scaled, outputs);
+        }
     }
 }

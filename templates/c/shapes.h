@@ -32,10 +32,10 @@ struct activations {
 
 /* A thread's own memory. */
 struct scratch {
-    element input[FEW_ROWS][HIDDEN];          /* normalised rows, before a product */
-    float scale[FEW_ROWS];                    /* the factors of their norms */
-    _Alignas(64) float copy[4 * DEEPEST];     /* weight rows, as a product takes them */
-    _Alignas(64) float keys[HEAD_DIM * LEAF]; /* keys of a leaf of the attention, turned */
+    element input[FEW_ROWS][HIDDEN];                         /* normalised rows, before a product */
+    float scale[FEW_ROWS];                                   /* the factors of their norms */
+    _Alignas(64) float copy[4 * ((DEEPEST + 31) / 32 * 32)]; /* weight rows, as a product takes them */
+    _Alignas(64) float keys[HEAD_DIM * LEAF];                /* keys of a leaf of the attention, turned */
 };
 
 /* Where one layer's weights lie in the payload, in bytes. */

@@ -148,7 +148,7 @@ local function emit(plan, recipe)
    end
 
    if plan.has_c then
-      for _, name in ipairs { "prelude.h", "product.h", "shapes.h" } do add(name, name, common, {}) end
+      for _, name in ipairs { "prelude.h", "block.h", "product.h", "shapes.h" } do add(name, name, common, {}) end
       if plan.adapters then
          add("adapters.h", "adapters.h", common, {})
          add("adapters.c", "adapters.c", common, { variants = true })

@@ -20,8 +20,10 @@ void attention_output(const struct step *step, const struct layer *layer, int th
         int start = unit.start, outputs = TILE;
         const element *input = a->attention[unit.first];
         multiply_tile(weight + (size_t)start * DEPTH, outputs, DEPTH, input, unit.rows, unit.next, own, sums);
-        for (int r = 0; r < unit.rows; r++)
-            for (int i = 0; i < outputs; i++)
-                a->residual[unit.first + r][start + i] += sums[r][i];
+        for (int r = 0; r < unit.rows; r++) {
+            float *residual = &a->residual[unit.first + r][start];
+            f32x16 sum = load_f32(sums[r]);
+            store_some_f32(residual, add(load_some_f32(residual, outputs), sum), outputs);
+        }
     }
 }

@@ -34,8 +34,11 @@ void down(const struct step *step, const struct layer *layer, int index, int thr
         const element *input = a->gated[unit.first];
         multiply_tile(weight + (size_t)start * DEPTH, outputs, DEPTH, input, unit.rows, unit.next, own, sums);
         expand(step, thread, &adapted, start, outputs, unit.first, unit.rows, sums);
-        for (int r = 0; r < unit.rows; r++)
-            for (int i = 0; i < outputs; i++)
-                a->residual[unit.first + r][start + i] += sums[r][i] + bias[start + i];
+        for (int r = 0; r < unit.rows; r++) {
+            float *residual = &a->residual[unit.first + r][start];
+            f32x16 sum = load_f32(sums[r]);
+            sum = add(sum, load_some_f32(bias + start, outputs));
+            store_some_f32(residual, add(load_some_f32(residual, outputs), sum), outputs);
+        }
     }
 }

@@ -35,8 +35,7 @@ void head(const struct step *step, int thread)
         expand(step, thread, &adapted, start, outputs, unit.first, unit.rows, sums);
         for (int r = 0; r < unit.rows; r++) {
             float *logits = step->logits + (size_t)(unit.first + r) * VOCAB + (size_t)start;
-            for (int i = 0; i < outputs; i++)
-                logits[i] = sums[r][i] * in.scale[unit.first + r];
+            store_some_f32(logits, multiply(load_f32(sums[r]), splat(in.scale[unit.first + r])), outputs);
         }
     }
 }

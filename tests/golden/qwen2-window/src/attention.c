@@ -21,7 +21,8 @@ enum {
               : GROUP % 3 == 0 ? 3
               : GROUP % 2 == 0 ? 2
                                : 1,
-    VECTORS = NATIVE < LANES ? 1 : 4,
+    VECTORS = NATIVE == LANES ? 4 : 1, /* of dimensions */
+    SCORES = NATIVE == LANES / 2 && QUERIES <= 3 ? 2 : VECTORS,
 };
 
 #define UNROLL _Pragma("GCC unroll 8")
@@ -61,25 +62,25 @@ static void turn_keys(const element *const key[LEAF], lane_element *keys)
 }
 
 // clang-format off
-/* score[g][p] = dot(query g, key p) for QUERIES queries and VECTORS * LANES positions. */
+/* score[g][p] = dot(query g, key p) for QUERIES queries and SCORES * LANES positions. */
 INLINE void score_block(lane_element (*query)[HEAD_DIM], const lane_element *keys, float (*score)[LEAF])
 {
-    f32x16 sum[QUERIES][VECTORS];
+    f32x16 sum[QUERIES][SCORES];
     UNROLL for (int g = 0; g < QUERIES; g++)
-        UNROLL for (int v = 0; v < VECTORS; v++)
+        UNROLL for (int v = 0; v < SCORES; v++)
             sum[g][v] = splat(0.0f);
     for (int d = 0; d < HEAD_DIM; d += PACK) {
-        operand lanes[VECTORS];
-        UNROLL for (int v = 0; v < VECTORS; v++)
+        operand lanes[SCORES];
+        UNROLL for (int v = 0; v < SCORES; v++)
             lanes[v] = load_copied(keys + d * LEAF + v * STRIDE);
         UNROLL for (int g = 0; g < QUERIES; g++) {
             operand dimension = splat_copied(query[g] + d);
-            UNROLL for (int v = 0; v < VECTORS; v++)
+            UNROLL for (int v = 0; v < SCORES; v++)
                 sum[g][v] = multiply_operands(lanes[v], dimension, sum[g][v]);
         }
     }
     UNROLL for (int g = 0; g < QUERIES; g++)
-        UNROLL for (int v = 0; v < VECTORS; v++)
+        UNROLL for (int v = 0; v < SCORES; v++)
             store_f32(score[g] + v * LANES, multiply(sum[g][v], splat(0.176776695f)));
 }
 
@@ -136,7 +137,7 @@ static void attend_leaf(lane_element (*query)[HEAD_DIM], const element *const ke
     float score[GROUP][LEAF];
     lane_element probability[GROUP][LEAF];
     for (int g = 0; g < GROUP; g += QUERIES)
-        for (int p = 0; p < LEAF; p += VECTORS * LANES)
+        for (int p = 0; p < LEAF; p += SCORES * LANES)
             score_block(query + g, keys + p * PACK, (float(*)[LEAF]) & score[g][p]);
     for (int g = 0; g < GROUP; g++) {
         for (int p = 0; p < from; p++)

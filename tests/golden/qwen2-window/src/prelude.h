@@ -201,6 +201,13 @@ INLINE f32x16 load_some_f32(const float *from, int count)
     return load_f32(some);
 }
 
+INLINE void store_some_f32(float *to, f32x16 value, int count)
+{
+    float some[LANES];
+    store_f32(some, value);
+    memcpy(to, some, (size_t)count * sizeof *to);
+}
+
 INLINE void store_some(element *to, f32x16 value, int count)
 {
     element some[LANES];
@@ -235,11 +242,6 @@ typedef element lane_element;
 INLINE operand load_copied(const lane_element *from)
 {
     return load_operand(from);
-}
-
-INLINE operand load_some_copied(const lane_element *from, int count)
-{
-    return load_some_operand(from, count);
 }
 
 /* The same PACK elements in every lane. */
@@ -301,11 +303,6 @@ INLINE operand load_copied(const lane_element *from)
     return load_f32(from);
 }
 
-INLINE operand load_some_copied(const lane_element *from, int count)
-{
-    return load_some_f32(from, count);
-}
-
 /* The same PACK elements in every lane. */
 INLINE operand splat_copied(const lane_element *from)
 {
@@ -348,61 +345,69 @@ INLINE void copy_lanes(const element *from, int count, lane_element *to)
         to[i] = PACK == 2 ? (lane_element)from[i] : (lane_element)to_float(from[i]);
 }
 
-/* The sum of 16 lanes is a tree: i and i + 8, then i and i + 4, and so on. These are the first two levels. */
-INLINE f32x4 sum_to_four(f32x16 value)
+/* The sum of 16 lanes is a tree: i and i + 8, then i and i + 4, and so on. This is the first level. */
+INLINE f32x8 sum_to_eight(f32x16 value)
 {
 #if defined(__AVX512F__)
     native_f32 all = value.part[0];
-    f32x8 eight = __builtin_shufflevector(all, all, 0, 1, 2, 3, 4, 5, 6, 7) +
-                  __builtin_shufflevector(all, all, 8, 9, 10, 11, 12, 13, 14, 15);
-    return __builtin_shufflevector(eight, eight, 0, 1, 2, 3) + __builtin_shufflevector(eight, eight, 4, 5, 6, 7);
+    return __builtin_shufflevector(all, all, 0, 1, 2, 3, 4, 5, 6, 7) +
+           __builtin_shufflevector(all, all, 8, 9, 10, 11, 12, 13, 14, 15);
 #elif defined(__AVX2__)
-    f32x8 eight = value.part[0] + value.part[1];
-    return __builtin_shufflevector(eight, eight, 0, 1, 2, 3) + __builtin_shufflevector(eight, eight, 4, 5, 6, 7);
+    return value.part[0] + value.part[1];
 #else
-    return (value.part[0] + value.part[2]) + (value.part[1] + value.part[3]);
+    native_f32 low = value.part[0] + value.part[2], high = value.part[1] + value.part[3];
+    return __builtin_shufflevector(low, high, 0, 1, 2, 3, 4, 5, 6, 7);
 #endif
 }
 
 INLINE float sum_lanes(f32x16 value)
 {
-    f32x4 four = sum_to_four(value);
+    f32x8 eight = sum_to_eight(value);
+    f32x4 four = __builtin_shufflevector(eight, eight, 0, 1, 2, 3) + __builtin_shufflevector(eight, eight, 4, 5, 6, 7);
     return (four[0] + four[2]) + (four[1] + four[3]);
 }
 
-/* The sums of four vectors, value[0] to value[3], each as sum_lanes has it. */
-INLINE f32x4 sum_lanes_of_four(const f32x16 *value)
+/* The sums of four vectors, the rest of the tree. */
+INLINE f32x4 sum_eights(const f32x8 *value)
 {
 #if defined(__AVX2__)
-    __m256 eight[4];
-    for (int i = 0; i < 4; i++)
-#if defined(__AVX512F__)
-        eight[i] = _mm256_add_ps(_mm512_castps512_ps256((__m512)value[i].part[0]),
-                                 _mm512_extractf32x8_ps((__m512)value[i].part[0], 1));
-#else
-        eight[i] = (__m256)(value[i].part[0] + value[i].part[1]);
-#endif
     /* Two vectors side by side, then all four: a0 + a4 | b4 + b0; a0 + a2, a1 + a3, c0 + c2, c1 + c3 | the same of b, d. */
-    __m256 ab =
-        _mm256_add_ps(_mm256_blend_ps(eight[0], eight[1], 0xf0), _mm256_permute2f128_ps(eight[0], eight[1], 0x21));
-    __m256 cd =
-        _mm256_add_ps(_mm256_blend_ps(eight[2], eight[3], 0xf0), _mm256_permute2f128_ps(eight[2], eight[3], 0x21));
+    __m256 a = (__m256)value[0], b = (__m256)value[1], c = (__m256)value[2], d = (__m256)value[3];
+    __m256 ab = _mm256_add_ps(_mm256_blend_ps(a, b, 0xf0), _mm256_permute2f128_ps(a, b, 0x21));
+    __m256 cd = _mm256_add_ps(_mm256_blend_ps(c, d, 0xf0), _mm256_permute2f128_ps(c, d, 0x21));
     __m256 two = _mm256_add_ps(_mm256_shuffle_ps(ab, cd, 0x44), _mm256_shuffle_ps(ab, cd, 0xee));
     __m256 one = _mm256_add_ps(two, _mm256_movehdup_ps(two));
     __m128 bd = _mm256_extractf128_ps(one, 1);
     return (f32x4)_mm_blend_ps(_mm256_castps256_ps128(one), _mm_moveldup_ps(bd), 0xa);
 #else
-    f32x4 a = sum_to_four(value[0]), b = sum_to_four(value[1]), c = sum_to_four(value[2]), d = sum_to_four(value[3]);
-    f32x4 ab = __builtin_shufflevector(a, b, 0, 1, 4, 5) + __builtin_shufflevector(a, b, 2, 3, 6, 7);
-    f32x4 cd = __builtin_shufflevector(c, d, 0, 1, 4, 5) + __builtin_shufflevector(c, d, 2, 3, 6, 7);
+    f32x4 four[4];
+    for (int i = 0; i < 4; i++)
+        four[i] = __builtin_shufflevector(value[i], value[i], 0, 1, 2, 3) +
+                  __builtin_shufflevector(value[i], value[i], 4, 5, 6, 7);
+    f32x4 ab =
+        __builtin_shufflevector(four[0], four[1], 0, 1, 4, 5) + __builtin_shufflevector(four[0], four[1], 2, 3, 6, 7);
+    f32x4 cd =
+        __builtin_shufflevector(four[2], four[3], 0, 1, 4, 5) + __builtin_shufflevector(four[2], four[3], 2, 3, 6, 7);
     return __builtin_shufflevector(ab, cd, 0, 2, 4, 6) + __builtin_shufflevector(ab, cd, 1, 3, 5, 7);
 #endif
+}
+
+/* The same of 16 lanes each, as sum_lanes has it. */
+INLINE f32x4 sum_lanes_of_four(const f32x16 *value)
+{
+    f32x8 eight[4] = {sum_to_eight(value[0]), sum_to_eight(value[1]), sum_to_eight(value[2]), sum_to_eight(value[3])};
+    return sum_eights(eight);
 }
 
 INLINE float max_lanes(f32x16 value)
 {
 #if defined(__AVX512F__)
     return _mm512_reduce_max_ps((__m512)value.part[0]);
+#elif defined(__AVX2__)
+    __m256 eight = _mm256_max_ps((__m256)value.part[0], (__m256)value.part[1]);
+    __m128 four = _mm_max_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+    __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)));
 #else
     float lane[LANES];
     store_f32(lane, value);

@@ -21,8 +21,10 @@ void qkv(const struct step *step, const struct layer *layer, int thread)
         int start = unit.start, outputs = TILE;
         multiply_tile(weight + (size_t)start * HIDDEN, outputs, HIDDEN, in.input[unit.first], unit.rows, unit.next, own,
                       sums);
-        for (int r = 0; r < unit.rows; r++)
-            for (int i = 0; i < outputs; i++)
-                a->qkv[unit.first + r][start + i] = sums[r][i] * in.scale[unit.first + r] + bias[start + i];
+        for (int r = 0; r < unit.rows; r++) {
+            f32x16 scaled = multiply(load_f32(sums[r]), splat(in.scale[unit.first + r]));
+            scaled = add(scaled, load_some_f32(bias + start, outputs));
+            store_some_f32(&a->qkv[unit.first + r][start], scaled, outputs);
+        }
     }
 }
