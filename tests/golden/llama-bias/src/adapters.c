@@ -148,7 +148,9 @@ static void expand_site(const struct step *step, int thread, const struct adapte
         const element *b = adapter_matrix(step, adapter, entry->b) + (size_t)output * (size_t)entry->rank;
         for (int r = 0; r < rows; r++) {
             const element *t = activations(step)->shrunk[place][row + r];
-            if (entry->rank % STRIDE == 0)
+            if (entry->rank == STRIDE)
+                expand_row(true, b, STRIDE, outputs, t, entry->scale, sums[r]);
+            else if (entry->rank % STRIDE == 0)
                 expand_row(true, b, entry->rank, outputs, t, entry->scale, sums[r]);
             else
                 expand_row(false, b, entry->rank, outputs, t, entry->scale, sums[r]);
@@ -176,16 +178,18 @@ INLINE struct span outputs_of(const struct site *site, int start, int outputs)
 
 void expand_ask(const struct step *step, const struct adapted *in, int start, int outputs, int first, int rows)
 {
-    for (int i = 0; i < in->runs && in->run[i].first < first + rows; i++) {
-        if (in->run[i].first + in->run[i].rows <= first)
+    for (int s = 0; s < in->site_count; s++) {
+        struct span span = outputs_of(&in->sites[s], start, outputs);
+        if (span.begin >= span.end)
             continue;
-        for (int s = 0; s < in->site_count; s++) {
-            struct span span = outputs_of(&in->sites[s], start, outputs);
+        size_t from = (size_t)(span.begin - in->sites[s].first), count = (size_t)(span.end - span.begin);
+        for (int i = 0; i < in->runs && in->run[i].first < first + rows; i++) {
+            if (in->run[i].first + in->run[i].rows <= first)
+                continue;
             const struct adapter_entry *entry = entry_of(step, in, i, s);
-            const element *b = adapter_matrix(step, in->run[i].adapter, entry->b);
-            for (int k = (span.begin - in->sites[s].first) * entry->rank;
-                 k < (span.end - in->sites[s].first) * entry->rank; k += LINE)
-                ask_for(b + k);
+            const element *b = adapter_matrix(step, in->run[i].adapter, entry->b) + from * (size_t)entry->rank;
+            for (const element *end = b + count * (size_t)entry->rank; b < end; b += LINE)
+                ask_for(b);
         }
     }
 }
@@ -194,19 +198,20 @@ void expand_runs(const struct step *step, int thread, const struct adapted *in, 
                  int rows, float (*sums)[TILE])
 {
     bool waited = false;
-    for (int i = 0; i < in->runs && in->run[i].first < first + rows; i++) {
-        const struct adapter_run *run = &in->run[i];
-        int row = maximum(first, run->first), end = minimum(first + rows, run->first + run->rows);
-        if (row >= end)
+    for (int s = 0; s < in->site_count; s++) {
+        struct span span = outputs_of(&in->sites[s], start, outputs);
+        if (span.begin >= span.end)
             continue;
-        if (!waited)
-            barrier_until_first(step->barrier, in->units);
-        waited = true;
-        for (int s = 0; s < in->site_count; s++) {
-            struct span span = outputs_of(&in->sites[s], start, outputs);
-            if (span.begin < span.end)
-                expand_site(step, thread, in, i, s, span.begin - in->sites[s].first, span.end - span.begin, row,
-                            end - row, (float(*)[TILE]) & sums[row - first][span.begin - start]);
+        for (int i = 0; i < in->runs && in->run[i].first < first + rows; i++) {
+            const struct adapter_run *run = &in->run[i];
+            int row = maximum(first, run->first), end = minimum(first + rows, run->first + run->rows);
+            if (row >= end)
+                continue;
+            if (!waited)
+                barrier_until_first(step->barrier, in->units);
+            waited = true;
+            expand_site(step, thread, in, i, s, span.begin - in->sites[s].first, span.end - span.begin, row, end - row,
+                        (float(*)[TILE]) & sums[row - first][span.begin - start]);
         }
     }
 }
