@@ -158,6 +158,7 @@ static int run_once(struct bench_drafts *drafts, struct speculation *speculation
         sum->passes += counts.passes;
         sum->draft_seconds += counts.draft_seconds;
         sum->verify_seconds += counts.verify_seconds;
+        sum->accept_seconds += counts.accept_seconds;
     }
     close_texts(&texts);
     return outcome;
@@ -188,7 +189,7 @@ void bench_drafts_free(struct bench_drafts *drafts)
 
 struct figures {
     double accepted; /* tokens that a text gets from a cycle */
-    double step, draft, verify;
+    double step, draft, verify, accept;
     double passes, bytes, floor; /* of a step; floor: seconds */
     double speed_up;
 };
@@ -204,6 +205,7 @@ static struct figures figures_of(const struct bench_drafts *drafts, const struct
         .step = median(drafts->step, drafts->steps),
         .draft = counts->draft_seconds / steps,
         .verify = counts->verify_seconds / steps,
+        .accept = counts->accept_seconds / steps,
         .passes = (double)counts->passes / steps,
     };
     figures.bytes = plain->bytes + figures.passes * draft_bytes;
@@ -226,8 +228,9 @@ void bench_drafts_print(const struct bench_drafts *drafts, const struct bench_pl
     printf("drafts     %10.1f tokens/s   %s: %.2f tokens of a text a step, %.2f times the speed of plain steps\n",
            drafts->seconds > 0 ? tokens / drafts->seconds : 0, kind_name(drafts), f.accepted, f.speed_up);
     printf("cycle      %10.3f ms         %.2f of a plain step (median); mean: draft %.3f ms (%.1f passes), verify "
-           "%.3f ms\n",
-           f.step * 1e3, plain->seconds > 0 ? f.step / plain->seconds : 0, f.draft * 1e3, f.passes, f.verify * 1e3);
+           "%.3f ms, accept %.3f ms\n",
+           f.step * 1e3, plain->seconds > 0 ? f.step / plain->seconds : 0, f.draft * 1e3, f.passes, f.verify * 1e3,
+           f.accept * 1e3);
     printf("floor      %10.3f ms         %.1f MB of weights; a cycle takes %.2f times as long\n", f.floor * 1e3,
            f.bytes / 1e6, f.floor > 0 ? f.step / f.floor : 0);
 }
@@ -262,6 +265,7 @@ void bench_drafts_json(const struct bench_drafts *drafts, const struct bench_pla
     number(out, "cycle_ms_median", f.step * 1e3);
     number(out, "draft_ms_mean", f.draft * 1e3);
     number(out, "verify_ms_mean", f.verify * 1e3);
+    number(out, "accept_ms_mean", f.accept * 1e3);
     number(out, "cycle_of_plain", plain->seconds > 0 ? f.step / plain->seconds : 0);
     number(out, "weight_bytes_read", f.bytes);
     number(out, "floor_ms", f.floor * 1e3);

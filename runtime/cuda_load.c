@@ -9,6 +9,7 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+#include "draft.h"
 #include "weights.h"
 
 enum {
@@ -46,6 +47,8 @@ static int64_t piece_rows(const struct model *model, int32_t index)
 {
     const struct tensor *tensor = &model->tensors[index];
     int64_t unit = (int64_t)TILE * (model->head_dim > 0 ? model->head_dim : 1);
+    if (model->draft && unit % model->draft->head_dim != 0)
+        unit *= model->draft->head_dim;
     if (is_paired(model, index) || row_bytes(tensor) == 0)
         return tensor->rows;
     int64_t rows = (int64_t)(PIECE / row_bytes(tensor)) / unit * unit;
@@ -85,13 +88,15 @@ static int place_rows(struct cuda_stream *stream, const struct cuda_load *load, 
         }
         CUdeviceptr to = load->weights + section->offset;
         CUdeviceptr from = load->staging - (uint64_t)first * row_bytes(tensor);
-        int rows = (int)tensor->rows, columns = (int)tensor->columns, packing = (int)section->packing;
+        bool of_draft = section->packing == CUDA_PACKING_DRAFT_ROTARY;
+        int rows = (int)tensor->rows, columns = (int)tensor->columns;
+        int packing = of_draft ? CUDA_PACKING_ROTARY : (int)section->packing;
         int first_tile = (int)(first / TILE);
         unsigned tiles = (unsigned)((count + TILE - 1) / TILE);
         if (section->packing == CUDA_PACKING_PAIRS) /* half a tile of gate rows, half of up rows */
             tiles = (unsigned)((tensor->rows / 2 + TILE / 2 - 1) / (TILE / 2));
-        cuda_stream_launch(stream, cuda->pack_kernel, "pack", -1, (unsigned[]){tiles, 1, 1},
-                           (void *[]){&to, &from, &rows, &columns, &packing, &first_tile});
+        cuda_stream_launch(stream, of_draft ? cuda->draft->pack_kernel : cuda->pack_kernel, "pack", -1,
+                           (unsigned[]){tiles, 1, 1}, (void *[]){&to, &from, &rows, &columns, &packing, &first_tile});
     }
     return cuda_stream_take_error(stream, error);
 }

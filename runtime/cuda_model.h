@@ -39,6 +39,7 @@ enum cuda_packing {
     CUDA_PACKING_PAIRS,  /* gate and up: tile rows 0-7 are gate rows 8t.., rows 8-15 up rows 8t.. */
     CUDA_PACKING_ROTARY, /* queries, keys, values: in query and key heads, tile rows 0-7 are the first halves' dims j..,
                             rows 8-15 their partners j + head_dim / 2; value heads plain */
+    CUDA_PACKING_DRAFT_ROTARY, /* the same of the draft head, whose heads are its own */
 };
 
 struct cuda_section {
@@ -73,6 +74,15 @@ struct cuda_cost {
 
 struct cuda_stream;
 
+/* The draft head of a package (draft.h) on the GPU. */
+struct cuda_draft {
+    int32_t pack_kernel;  /* its pack, for CUDA_PACKING_DRAFT_ROTARY */
+    uint64_t arena_bytes; /* of a draft step; zero at load, like the target's */
+    uint64_t taps_bytes, features_bytes;
+    /* Launches the stages of a draft step of up to `rows` rows, guesses included. */
+    void (*enqueue)(struct cuda_stream *stream, const struct cuda_step *step, int rows);
+};
+
 struct cuda_model {
     const struct cuda_target *targets;
     int32_t target_count;
@@ -102,6 +112,7 @@ struct cuda_model {
     /* The same for a bulk step (docs/cuda.md, "Two classes"): bulk_rows rows of one sequence from a position that is a
        multiple of them, with cuda_launch and cuda_product. */
     void (*enqueue_bulk)(struct cuda_stream *stream, const struct cuda_step *step);
+    const struct cuda_draft *draft; /* NULL: no head, or not for GPUs */
 };
 
 /* For the generated model.c: launches kernel `kernel` with a grid of x * y * z blocks and the parameters that every

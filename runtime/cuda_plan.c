@@ -47,6 +47,27 @@ static int32_t max_draws_of(const struct model *model)
     return most < (uint64_t)model->max_outputs ? most ? (int32_t)most : 1 : model->max_outputs;
 }
 
+/* What draft steps take besides. */
+static void place_draft(struct cuda_plan *plan, const struct model *model)
+{
+    const struct cuda_draft *draft = model->cuda->draft;
+    uint64_t rows = (uint64_t)model->max_rows, outputs = (uint64_t)model->max_outputs,
+             each = up(rows * sizeof(int32_t));
+    if (!draft)
+        return;
+    plan->draft_arena = take(plan, draft->arena_bytes);
+    plan->taps = take(plan, draft->taps_bytes);
+    plan->features = take(plan, draft->features_bytes);
+    plan->draft_output_row = up(sizeof(struct cuda_counts));
+    plan->draft_feature = up(plan->draft_output_row + outputs * sizeof(int32_t));
+    plan->draft_feature_place = plan->draft_feature + each;
+    plan->draft_entering = plan->draft_feature_place + each;
+    plan->draft_row = plan->draft_entering + each;
+    plan->draft_path = up(plan->draft_row + rows * sizeof(struct cuda_row));
+    plan->draft_record_bytes = plan->draft_path + (uint64_t)plan->paths * sizeof(int32_t);
+    plan->draft_record = take(plan, plan->draft_record_bytes);
+}
+
 /* Everything but the pages. */
 static void place_fixed(struct cuda_plan *plan, const struct model *model)
 {
@@ -83,6 +104,7 @@ static void place_fixed(struct cuda_plan *plan, const struct model *model)
     plan->sample_arrivals = take(plan, draws * sizeof(uint32_t));
     plan->workspace = take(plan, plan->bulk ? CUDA_WORKSPACE : 0);
     plan->adapters = take(plan, cuda_adapters_bytes(model));
+    place_draft(plan, model);
     plan->state = plan->bytes;
 }
 

@@ -27,6 +27,11 @@ struct cuda_plan {
     int32_t paths;                 /* places for the paths of a step's trees */
     int32_t draw_slots, max_draws; /* that there are; in a step (0: the package has no sampling kernel) */
     int32_t pages;
+    /* Of packages with a draft head; else nothing is there. */
+    uint64_t draft_arena, taps, features;
+    uint64_t draft_record; /* struct cuda_counts, then, from its start: */
+    uint64_t draft_output_row, draft_feature, draft_feature_place, draft_entering, draft_row, draft_path;
+    uint64_t draft_record_bytes;
     uint64_t workspace;     /* CUDA_WORKSPACE bytes for cuBLASLt, with `bulk` */
     uint64_t weights_bytes; /* of the sections that are loaded: all of them with `bulk` */
     bool bulk;              /* bulk steps have their row-major weights */

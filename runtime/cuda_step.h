@@ -42,7 +42,9 @@ struct cuda_counts {
     int32_t outputs;               /* rows whose logits are wanted, 0 <= outputs <= rows */
     int32_t groups, output_groups; /* of rows and of outputs with adapters */
     int32_t adapter_tiles;         /* tiles of 16 rows that the largest A of these adapters has */
-    int32_t reserved[3];
+    int32_t entering;              /* draft steps: rows whose features are the target's taps */
+    int32_t guesses; /* draft steps: likeliest tokens wanted of each output, 0 <= guesses <= CUDA_GUESSES */
+    int32_t reserved;
 };
 
 /* LoRA (adapter.h): what an adapter does at a site, where it lies on the device. */
@@ -65,6 +67,15 @@ struct cuda_group {
     int32_t row[CUDA_GROUP_ROWS]; /* [rows] of the step; among the outputs, for groups of outputs */
 };
 
+/* One of the likeliest tokens of a draft step's output. */
+enum { CUDA_GUESSES = 64 };
+
+struct cuda_guess {
+    int32_t id; /* an id of the draft head's; ~id of a logit that is NaN or +infinity */
+    float logprob;
+};
+
+/* Target and draft steps of a package with a draft head (draft.h) have the same taps and features, and arenas of their own. */
 struct cuda_step {
     const struct cuda_counts *counts;
     const struct cuda_row *row;   /* [max_rows] */
@@ -73,14 +84,21 @@ struct cuda_step {
     const int32_t *path;          /* scratch slots of the tree rows' ancestors */
     const int32_t *chosen;        /* [draw slots] the last token chosen on the device */
     const unsigned char *weights; /* [weights_bytes] packed as cuda_model.h says; LAYER offsets are into it */
-    unsigned char *state;         /* pages, then scratch slots; a page as in the C kernels (shapes.cuh state_slot) */
+    unsigned char *state;         /* pages, then scratch slots; a page as in the C kernels (shapes.cuh state_slot), the
+                                     draft head's behind the model's */
     unsigned char *arena;         /* struct activations of shapes.cuh, zero at load */
     float *logits;                /* [max_outputs][vocab] */
     const struct cuda_adapter_site *adapters; /* [adapter slots][sites]; NULL: the package has none */
     const struct cuda_group *group;           /* [counts.groups] all rows with an adapter, each once */
     const struct cuda_group *output_group; /* [counts.output_groups] outputs whose adapter does something at the head */
-    int32_t table;                         /* entries of one page table */
-    int32_t pages_total;                   /* scratch slot i is slot pages_total * page + i */
+    uint16_t *taps;         /* [max_rows] what the target's last step left for its draft head, pieces; else NULL */
+    float *features;        /* [places][hidden] the draft head's own */
+    const int32_t *feature; /* [max_rows] draft steps: where each row's feature comes from */
+    const int32_t *feature_place; /* [max_rows] draft steps: where each row leaves its own; -1: nowhere */
+    const int32_t *entering;      /* [counts.entering] draft steps: rows whose features are taps, ascending */
+    struct cuda_guess *guesses;   /* [max_outputs][CUDA_GUESSES] draft steps: in pinned memory of the host */
+    int32_t table;                /* entries of one page table */
+    int32_t pages_total;          /* scratch slot i is slot pages_total * page + i */
 };
 
 /* The kernels that the runtime launches itself have parameters of their own:

@@ -1,11 +1,9 @@
 #include "draft_eagle.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "draft.h"
-#include "logits.h"
 
 struct node {
     int32_t token, parent; /* the target's id; node above, -1: the text */
@@ -39,8 +37,9 @@ struct draft_eagle {
     int32_t *output_row, *feature, *feature_place, *path; /* [max_rows], [max_rows], [max_rows], [max_rows * depth] */
     int32_t *owner, *grows; /* [max_rows] of each output: member, node to put children below */
     int32_t rows, outputs, paths;
-    int32_t slots; /* scratch slots that this cycle's trees have taken */
-    int32_t *best; /* [most_nodes] */
+    int32_t slots;              /* scratch slots that this cycle's trees have taken */
+    int32_t *best;              /* [most_nodes] */
+    struct engine_guess *guess; /* [top_k] */
 };
 
 static int allocate(struct draft_eagle *eagle)
@@ -55,8 +54,9 @@ static int allocate(struct draft_eagle *eagle)
     eagle->owner = malloc(rows * sizeof *eagle->owner);
     eagle->grows = malloc(rows * sizeof *eagle->grows);
     eagle->best = malloc((size_t)eagle->most_nodes * sizeof *eagle->best);
+    eagle->guess = malloc((size_t)eagle->top_k * sizeof *eagle->guess);
     if (!eagle->member || !eagle->row || !eagle->output_row || !eagle->feature || !eagle->feature_place ||
-        !eagle->path || !eagle->owner || !eagle->grows || !eagle->best)
+        !eagle->path || !eagle->owner || !eagle->grows || !eagle->best || !eagle->guess)
         return -1;
     for (int32_t m = 0; m < eagle->members; m++) {
         struct member *member = &eagle->member[m];
@@ -117,6 +117,7 @@ void draft_eagle_close(struct draft_eagle *eagle)
     free(eagle->owner);
     free(eagle->grows);
     free(eagle->best);
+    free(eagle->guess);
     free(eagle);
 }
 
@@ -153,35 +154,22 @@ static void grow_at_last(struct draft_eagle *eagle, int32_t m, int32_t node)
     eagle->output_row[eagle->outputs++] = eagle->rows - 1;
 }
 
-/* The likeliest tokens below a node become nodes, best first, the lowest ids first among equals. */
-static int add_children(struct draft_eagle *eagle, struct member *member, int32_t parent, const float *logits,
+/* The likeliest tokens of an output, below a node, become nodes, best first. */
+static int add_children(struct draft_eagle *eagle, struct member *member, int32_t parent, int32_t output,
                         struct error *error)
 {
-    int32_t vocab = eagle->draft->vocab, count = 0;
     struct node *child = &member->node[member->nodes];
-    float maximum;
-    if (logits_maximum(logits, vocab, &maximum, error))
-        return -1;
-    double log_sum = logits_log_sum(logits, vocab, maximum);
-    float least = -INFINITY; /* of those found, when there are enough */
-    for (int32_t id = 0; id < vocab; id++) {
-        if (count == eagle->top_k && !(logits[id] > least))
-            continue;
-        int32_t at = count < eagle->top_k ? count++ : count - 1;
-        for (; at > 0 && logits[id] > logits[child[at - 1].token]; at--)
-            child[at].token = child[at - 1].token;
-        child[at].token = id;
-        least = logits[child[count - 1].token];
-    }
     double score = parent < 0 ? 0 : member->node[parent].score;
-    for (int32_t i = 0; i < count; i++) {
-        int32_t id = child[i].token;
+    if (engine_draft_best(eagle->engine, output, eagle->top_k, eagle->guess, error))
+        return -1;
+    for (int32_t i = 0; i < eagle->top_k; i++) {
+        int32_t id = eagle->guess[i].id;
         child[i] = (struct node){.token = eagle->ids ? eagle->ids[id] : id,
                                  .parent = parent,
                                  .slot = -1,
-                                 .score = score + ((double)logits[id] - log_sum)};
+                                 .score = score + eagle->guess[i].logprob};
     }
-    member->nodes += count;
+    member->nodes += eagle->top_k;
     return 0;
 }
 
@@ -196,11 +184,11 @@ static int run_step(struct draft_eagle *eagle, struct error *error)
         .path = eagle->path,
         .feature = eagle->feature,
         .feature_place = eagle->feature_place,
+        .guesses = eagle->top_k,
     };
     int failed = engine_draft_run(eagle->engine, &step, error);
     for (int32_t i = 0; !failed && i < eagle->outputs; i++)
-        failed = add_children(eagle, &eagle->member[eagle->owner[i]], eagle->grows[i],
-                              engine_draft_logits(eagle->engine, i), error);
+        failed = add_children(eagle, &eagle->member[eagle->owner[i]], eagle->grows[i], i, error);
     eagle->rows = eagle->outputs = eagle->paths = 0;
     eagle->passes++;
     return failed;

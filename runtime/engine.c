@@ -1,5 +1,6 @@
 #include "engine.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,7 +9,9 @@
 #include "engine_adapters.h"
 #include "engine_backend.h"
 #include "engine_tree.h"
+#include "logits.h"
 #include "package.h"
+#include "progress.h"
 #include "state.h"
 
 enum { DEPTH_MAX = 4 };
@@ -59,6 +62,7 @@ struct engine {
     struct drawn *made;    /* [max_outputs] by the device */
     int32_t *path, *token; /* [max_outputs] rows and tokens down a tree */
     float *own;            /* [vocab] logits that both a draw and the caller want; NULL: not needed yet */
+    double accept_seconds; /* engine_accept_seconds */
 };
 
 static int32_t ring(int32_t place)
@@ -745,6 +749,7 @@ int engine_collect(struct engine *engine, const struct drawn **drawn, struct err
     if (flight->rows &&
         engine->backend->collect(engine->device, engine->made, engine->device_draws ? flight->draws : 0, error))
         return -1;
+    double start = clock_seconds();
     int32_t count = 0;
     for (int32_t i = 0; i < flight->draws; i++) {
         int32_t more = flight->draw[i].parent < 0 ? draw_down(engine, flight, i, &engine->drawn[count], error) : 0;
@@ -752,9 +757,15 @@ int engine_collect(struct engine *engine, const struct drawn **drawn, struct err
             return -1;
         count += more;
     }
+    engine->accept_seconds += clock_seconds() - start;
     if (drawn)
         *drawn = engine->drawn;
     return count;
+}
+
+double engine_accept_seconds(const struct engine *engine)
+{
+    return engine->accept_seconds;
 }
 
 int engine_run(struct engine *engine, struct error *error)
@@ -788,8 +799,7 @@ float *engine_logits(struct engine *engine, int row)
 
 bool engine_drafts(const struct engine *engine)
 {
-    const struct draft_model *draft = engine->model->draft;
-    return draft && draft->steps && engine->backend->draft;
+    return engine->model->draft && engine->backend->drafts && engine->backend->drafts(engine->device);
 }
 
 int engine_draft_run(struct engine *engine, const struct engine_draft_step *step, struct error *error)
@@ -803,9 +813,30 @@ int engine_draft_run(struct engine *engine, const struct engine_draft_step *step
     return engine->backend->draft(engine->device, step, error);
 }
 
-const float *engine_draft_logits(struct engine *engine, int32_t output)
+int engine_draft_best(struct engine *engine, int32_t output, int32_t count, struct engine_guess *best,
+                      struct error *error)
 {
-    return engine->backend->draft_logits(engine->device, output);
+    const struct engine_backend *backend = engine->backend;
+    if (backend->draft_best)
+        return backend->draft_best(engine->device, output, count, best, error);
+    const float *logits = backend->draft_logits(engine->device, output);
+    int32_t vocab = engine->model->draft->vocab, found = 0;
+    float maximum, least = -INFINITY; /* of those found, when there are enough */
+    if (logits_maximum(logits, vocab, &maximum, error))
+        return -1;
+    double log_sum = logits_log_sum(logits, vocab, maximum);
+    for (int32_t id = 0; id < vocab; id++) {
+        if (found == count && !(logits[id] > least))
+            continue;
+        int32_t at = found < count ? found++ : found - 1;
+        for (; at > 0 && logits[id] > logits[best[at - 1].id]; at--)
+            best[at].id = best[at - 1].id;
+        best[at].id = id;
+        least = logits[best[found - 1].id];
+    }
+    for (int32_t i = 0; i < found; i++)
+        best[i].logprob = (double)logits[best[i].id] - log_sum;
+    return 0;
 }
 
 int engine_time_stages(struct engine *engine, bool on, struct error *error)

@@ -156,6 +156,8 @@ int engine_submit(struct engine *engine, struct error *error);
    until the next engine_collect. Their number, or -1 and a message: none is under way, the device failed, or a logit is NaN
    or +infinity. */
 int engine_collect(struct engine *engine, const struct drawn **drawn, struct error *error);
+/* What collecting has taken so far behind the waiting: draws (on a CPU), which of a tree's rows are kept, and keeping them. */
+double engine_accept_seconds(const struct engine *engine);
 
 /* Draft steps (draft.h): those of the package's head, between target steps. Nothing may be under way. */
 struct engine_draft_step {
@@ -165,12 +167,21 @@ struct engine_draft_step {
     const int32_t *path;          /* of the rows that are guesses */
     const int32_t *feature;       /* [rows] */
     const int32_t *feature_place; /* [rows] */
+    int32_t guesses;              /* likeliest tokens that engine_draft_best will be asked for, of each output */
+};
+
+/* One of the likeliest tokens of a draft step's output: an id of the head's own. */
+struct engine_guess {
+    int32_t id;
+    double logprob;
 };
 /* Whether this device runs the package's head, if there is one. */
 bool engine_drafts(const struct engine *engine);
 int engine_draft_run(struct engine *engine, const struct engine_draft_step *step, struct error *error);
-/* Of the draft step run last: [draft vocab] of an output. */
-const float *engine_draft_logits(struct engine *engine, int32_t output);
+/* Of the draft step run last: the `count` likeliest tokens of an output, best first, the lowest ids first among equals. -1
+   and a message: a logit is NaN or +infinity, or all are -infinity. */
+int engine_draft_best(struct engine *engine, int32_t output, int32_t count, struct engine_guess *best,
+                      struct error *error);
 
 /* For `bench`. Steps from now on are timed stage by stage (on), one at a time and slower than otherwise. -1 and a message:
    this device cannot. */

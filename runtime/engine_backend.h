@@ -79,9 +79,15 @@ struct engine_backend {
     /* Behind the step collected last: the state in slot from[i] goes to slot to[i], in all groups of the model's own. */
     int (*keep)(struct engine_device *device, const int32_t *from, const int32_t *to, int32_t count,
                 struct error *error);
-    /* Runs a draft step to its end, and the logits of its outputs. NULL: the device has none. */
+    /* Whether it runs the draft head that the model has. NULL: never. */
+    bool (*drafts)(const struct engine_device *device);
+    /* Runs a draft step to its end. */
     int (*draft)(struct engine_device *device, const struct engine_draft_step *step, struct error *error);
+    /* Of the draft step run last: the logits of an output. */
     const float *(*draft_logits)(struct engine_device *device, int32_t output);
+    /* And its likeliest tokens, as many as that step was asked for at most; NULL: the engine looks for them itself. */
+    int (*draft_best)(struct engine_device *device, int32_t output, int32_t count, struct engine_guess *best,
+                      struct error *error);
     /* Of the step collected last: the logits of an output that wanted them. */
     float *(*logits)(struct engine_device *device, int32_t output);
 

@@ -230,6 +230,11 @@ static int cpu_submit(struct engine_device *device, const struct engine_batch *b
     return 0;
 }
 
+static bool cpu_drafts(const struct engine_device *device)
+{
+    return device->model->draft && device->model->draft->steps;
+}
+
 static int cpu_draft(struct engine_device *device, const struct engine_draft_step *draft, struct error *error)
 {
     (void)error;
@@ -305,6 +310,7 @@ const struct engine_backend engine_cpu = {
     .submit = cpu_submit,
     .collect = cpu_collect,
     .keep = cpu_keep,
+    .drafts = cpu_drafts,
     .draft = cpu_draft,
     .draft_logits = cpu_draft_logits,
     .logits = cpu_logits,

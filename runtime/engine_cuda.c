@@ -8,6 +8,7 @@
 #include "cuda_adapters.h"
 #include "cuda_blas.h"
 #include "cuda_device.h"
+#include "cuda_drafts.h"
 #include "cuda_draws.h"
 #include "cuda_load.h"
 #include "cuda_model.h"
@@ -42,6 +43,7 @@ struct engine_device {
     CUgraphExec bulk_graph[CUDA_RECORDS][2];
     struct cuda_blas *blas; /* of bulk steps; NULL: there are none */
     struct cuda_draws draws;
+    struct cuda_drafts drafts;
     struct cuda_adapters adapters;
     struct cuda_timing timing;
     bool timed;
@@ -113,6 +115,8 @@ static int allocate(struct engine_device *device, struct state **state, struct e
         return -1;
     if (cuda_draws_open(&device->draws, device->model, plan, &device->stream, device->memory, error))
         return -1;
+    if (cuda_drafts_open(&device->drafts, device->model, plan, &device->stream, device->memory, error))
+        return -1;
     if (cuda_adapters_open(&device->adapters, device->model, &device->stream, device->memory + plan->adapters, error))
         return -1;
     device->graph = calloc((size_t)device->model->cuda->bucket_count * CUDA_RECORDS * 4, sizeof(CUgraphExec));
@@ -160,6 +164,7 @@ static void cuda_close(struct engine_device *device)
     }
     cuda_timing_close(&device->timing);
     cuda_draws_close(&device->draws);
+    cuda_drafts_close(&device->drafts);
     cuda_tables_close(&device->tables);
     cuda_adapters_close(&device->adapters);
     if (device->memory)
@@ -362,6 +367,7 @@ static struct cuda_step step_of(const struct engine_device *device, int place)
         .adapters = (const struct cuda_adapter_site *)(void *)(memory + plan->adapters),
         .group = (const struct cuda_group *)(void *)(record + plan->group),
         .output_group = (const struct cuda_group *)(void *)(record + plan->output_group),
+        .taps = device->model->cuda->draft ? (uint16_t *)(void *)(memory + plan->taps) : NULL,
         .table = plan->table,
         .pages_total = plan->pages,
     };
@@ -563,6 +569,33 @@ static int cuda_keep(struct engine_device *device, const int32_t *from, const in
     return 0;
 }
 
+static bool cuda_runs_drafts(const struct engine_device *device)
+{
+    return device->model->cuda->draft != NULL;
+}
+
+static int cuda_run_draft(struct engine_device *device, const struct engine_draft_step *step, struct error *error)
+{
+    int place = (int)(device->submitted % CUDA_RECORDS);
+    if (enter(device, error) || cuda_stream_take_error(&device->stream, error))
+        return -1;
+    cuda_tables_begin(&device->tables, place);
+    struct cuda_step base = step_of(device, place);
+    return cuda_drafts_run(&device->drafts, step, &device->tables, bucket_of(device->model->cuda, step->rows), &base,
+                           error);
+}
+
+static const float *cuda_draft_logits(struct engine_device *device, int32_t output)
+{
+    return enter(device, NULL) ? NULL : cuda_drafts_logits(&device->drafts, output);
+}
+
+static int cuda_draft_best(struct engine_device *device, int32_t output, int32_t count, struct engine_guess *best,
+                           struct error *error)
+{
+    return cuda_drafts_best(&device->drafts, output, count, best, error);
+}
+
 static float *cuda_logits(struct engine_device *device, int32_t output)
 {
     const struct record *record = &device->record[(device->collected + CUDA_RECORDS - 1) % CUDA_RECORDS];
@@ -642,6 +675,10 @@ const struct engine_backend engine_cuda = {
     .submit = cuda_submit,
     .collect = cuda_collect,
     .keep = cuda_keep,
+    .drafts = cuda_runs_drafts,
+    .draft = cuda_run_draft,
+    .draft_logits = cuda_draft_logits,
+    .draft_best = cuda_draft_best,
     .logits = cuda_logits,
     .draws = cuda_draws,
     .draw_open = cuda_draw_open,

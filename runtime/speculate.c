@@ -276,9 +276,12 @@ int speculation_cycle(struct speculation *speculation, const int32_t *limits, bo
             return -1;
     if (engine_submit(speculation->engine, error))
         return -1;
+    double accepted = -engine_accept_seconds(speculation->engine);
     int count = engine_collect(speculation->engine, &speculation->drawn, error);
+    accepted += engine_accept_seconds(speculation->engine);
     speculation->counts.draft_seconds += drafted - start;
-    speculation->counts.verify_seconds += clock_seconds() - drafted;
+    speculation->counts.verify_seconds += clock_seconds() - drafted - accepted;
+    speculation->counts.accept_seconds += accepted;
     speculation->counts.steps++;
     return count < 0 || deal_out(speculation, count, error) ? -1 : 0;
 }
@@ -307,5 +310,6 @@ struct speculation_counts speculation_since(const struct speculation *speculatio
     counts.passes -= before->passes;
     counts.draft_seconds -= before->draft_seconds;
     counts.verify_seconds -= before->verify_seconds;
+    counts.accept_seconds -= before->accept_seconds;
     return counts;
 }

@@ -65,10 +65,11 @@ int32_t speculation_drawn(const struct speculation *speculation, int32_t member,
 
 /* Of all cycles since it was opened. */
 struct speculation_counts {
-    int64_t steps;                        /* of the target */
-    int64_t cycles, drafted, accepted;    /* of any member; rows of trees, and those that were accepted */
-    int64_t passes;                       /* steps of a head, those over prompts included */
-    double draft_seconds, verify_seconds; /* until the trees are there; until their draws are */
+    int64_t steps;                     /* of the target */
+    int64_t cycles, drafted, accepted; /* of any member; rows of trees, and those that were accepted */
+    int64_t passes;                    /* steps of a head, those over prompts included */
+    /* Until the trees are there; until their draws are, on a GPU; until what was accepted is text. */
+    double draft_seconds, verify_seconds, accept_seconds;
 };
 struct speculation_counts speculation_counts(const struct speculation *speculation);
 struct speculation_counts speculation_since(const struct speculation *speculation,

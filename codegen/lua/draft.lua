@@ -41,11 +41,6 @@ end
 -- add(description, checkpoint, recipe): description.draft, and the head's tensors and files with the checkpoint's, their names
 -- beginning with "eagle/".
 function draft.add(description, checkpoint, recipe)
-   for _, target in ipairs(recipe.targets) do
-      if target ~= "c" then
-         fail("--eagle: draft heads run on CPUs only so far, found --target %s; leave one of them out", target)
-      end
-   end
    if recipe.eagle_tokens > recipe.max_rows then
       fail("--eagle-tokens: expected at most --max-rows (%d), found %d", recipe.max_rows, recipe.eagle_tokens)
    end

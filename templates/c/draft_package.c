@@ -2,6 +2,7 @@
  */
 #include "draft.h"
 
+//% if cpu then
 #include "shapes.h"
 
 //% for _, variant in ipairs(variants) do
@@ -35,6 +36,9 @@ static const struct stage STAGES[] = {
 //% end
 };
 // clang-format on
+//% else
+#include "cuda/shapes_draft.cuh"
+//% end
 
 extern const struct draft_model package_draft;
 
@@ -53,11 +57,13 @@ const struct draft_model package_draft = {
     .depth = $draft.depth$,
     .top_k = $draft.top_k$,
     .tokens = $draft.tokens$,
+//% if cpu then
     .steps = STEPS,
     .arena_bytes = sizeof(struct activations),
     .scratch_bytes = sizeof(struct scratch),
     .stages = STAGES,
     .stage_count = sizeof STAGES / sizeof STAGES[0],
+//% end
     .parameters = $draft.totals.parameters$,
     .flops_per_row = $draft.totals.flops_per_row$,
     .weight_bytes_read = $draft.totals.weight_bytes_read$,

@@ -76,9 +76,15 @@ void cuda_bulk_model(struct cuda_stream *stream, const struct cuda_step *step)
         cuda_launch(stream, $run.activate$, step, layer, layer_bytes, i);
         multiply_f32(stream, step, "down", i, copies->down, HIDDEN, INTERMEDIATE, a->bulk_gated[0], a->residual[0],
                      true);
+//%    if tap then
+        if (layer->tap != NO_TAP)
+            cuda_launch(stream, $tap$, step, layer, layer_bytes, i);
+//%    end
     }
 
 //% end
     cuda_launch(stream, $finish$, step, &LAYER[LAYERS - 1], layer_bytes, -1);
-    cuda_launch(stream, $head$, step, &LAYER[LAYERS - 1], layer_bytes, -1);
+//% for _, stage in ipairs(ends) do
+    cuda_launch(stream, $stage$, step, &LAYER[LAYERS - 1], layer_bytes, -1);
+//% end
 }

@@ -1,8 +1,8 @@
 /* The start of a step: each row's embedding, what the first norm makes of it, and the angles of its position. A block a
  * row.
  */
-#include "prelude.cuh"
-#include "shapes.cuh"
+#include "angles.cuh"
+#include "embedding.cuh"
 
 //% for i, rotary in ipairs(rotaries) do
 /* Angle per position of each pair of dimensions (RoPE, theta $rotary.theta$, $rotary.scaling$). */
@@ -41,52 +41,6 @@ INLINE float adapted(const struct cuda_adapter_site *at, int token, int column, 
 }
 
 //% end
-/* Two elements of a row of the embedding, from an even column on. */
-INLINE uint32_t two_of(const struct cuda_step &step, int token, int column)
-{
-//% if tied then
-    /* It is the head's matrix too, so it lies in fragments (docs/cuda.md). */
-    int fragment = token / TILE * (HIDDEN_PADDED / TILE) + column / TILE, lane = token % 8 * 4 + column % 8 / 2;
-    int part = token % TILE / 8 + column % TILE / 8 * 2;
-    return *(const uint32_t *)(step.weights + EMBEDDING_OFFSET + (size_t)fragment * 512 +
-                               (size_t)(lane * 16 + part * 4));
-//% else
-    const element *row = (const element *)(step.weights + EMBEDDING_OFFSET) + (size_t)token * HIDDEN;
-//%    if hidden % 2 == 0 then
-    return *(const uint32_t *)(row + column);
-//%    else
-    return row[column] | (column + 1 < HIDDEN ? (uint32_t)row[column + 1] << 16 : 0);
-//%    end
-//% end
-}
-
-/* Sine and cosine of an angle below 2^20, right to single precision as libm's are; the built-in functions are not, for
-   large angles. The angle less the nearest multiple of pi / 2, whose second half makes up for what its double lacks; then
-   Taylor's series, whose first term left out is below 1e-13. */
-INLINE void turn_of(float angle, float *sine, float *cosine)
-{
-    double quarters = rint((double)angle * 0.63661977236758134308), x = (double)angle;
-    x = fma(quarters, -1.57079632679489655800, x);
-    x = fma(quarters, -6.12323399573676603587e-17, x);
-    double y = x * x;
-    double s = fma(y, 1.0 / 6227020800.0, -1.0 / 39916800.0), c = fma(y, -1.0 / 87178291200.0, 1.0 / 479001600.0);
-    s = fma(y, s, 1.0 / 362880.0);
-    c = fma(y, c, -1.0 / 3628800.0);
-    s = fma(y, s, -1.0 / 5040.0);
-    c = fma(y, c, 1.0 / 40320.0);
-    s = fma(y, s, 1.0 / 120.0);
-    c = fma(y, c, -1.0 / 720.0);
-    s = fma(y, s, -1.0 / 6.0);
-    c = fma(y, c, 1.0 / 24.0);
-    s = fma(y * x, s, x);
-    c = fma(y, c, -0.5);
-    c = fma(y, c, 1.0);
-    int quadrant = (int)quarters & 3;
-    float first = (float)(quadrant % 2 ? c : s), second = (float)(quadrant % 2 ? s : c);
-    *sine = quadrant >= 2 ? -first : first;
-    *cosine = quadrant == 1 || quadrant == 2 ? -second : second;
-}
-
 extern "C" __global__ void __launch_bounds__(256)
     $name$(const __grid_constant__ struct cuda_step step, const __grid_constant__ struct layer layer, int index)
 {
@@ -112,7 +66,7 @@ extern "C" __global__ void __launch_bounds__(256)
         int column = base + 2 * (int)threadIdx.x;
         float first = 0.0f, second = 0.0f;
         if (column < HIDDEN) {
-            uint32_t both = two_of(step, token, column);
+            uint32_t both = two_of<$tied$>(step.weights + EMBEDDING_OFFSET, token, column);
             first = to_float((uint16_t)both);
             second = to_float((uint16_t)(both >> 16));
 //% if adapters then

@@ -1,11 +1,12 @@
 /* Norm, gate and up products, and their gated activation: gated = $activation$(gate) * up. A tile has 8 gate rows and the 8
  * up rows that belong to them, so both meet in one warp.
  */
+#include "$shapes$"
+
 //% if adapters then
 #include "adapter.cuh"
 //% end
 #include "product.cuh"
-#include "shapes.cuh"
 
 enum { SLICES = HIDDEN_PADDED / 64, PAIRS = TILE / 2 };
 typedef $product$ product;

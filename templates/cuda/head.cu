@@ -1,10 +1,11 @@
-/* The end of a step: the last norm, and the logits of the rows that asked for them.
+/* The end of a step: $norm and "the last norm, and " or ""$the logits of the rows that asked for them.
  */
+#include "$shapes$"
+
 //% if adapters then
 #include "adapter.cuh"
 //% end
 #include "product.cuh"
-#include "shapes.cuh"
 
 enum { SLICES = HIDDEN_PADDED / 64 };
 typedef $product$ product;
@@ -16,7 +17,9 @@ extern "C" __global__ void __launch_bounds__(product::threads, $blocks$) $cluste
     $name$(const __grid_constant__ struct cuda_step step, const __grid_constant__ struct layer, int)
 {
     extern __shared__ $shared_type$ shared[];
+//% if norm then
     __shared__ float scale[product::rows];
+//% end
     struct activations *a = activations(step);
     int first = (int)blockIdx.x / product::grid_splits * product::rows;
 
@@ -50,6 +53,7 @@ extern "C" __global__ void __launch_bounds__(product::threads, $blocks$) $cluste
 //% end
     wait_for_previous();
     auto row_of = [=](int output) { return step.output_row[first + smaller(output, outputs - 1)]; };
+//% if norm then
     auto norms = [&](int warp, int warps) {
         inverse_rms_rows<HIDDEN_TILES, NORM_BATCH>(
             scale, warp, warps, outputs, [=](int output) { return a->squares[row_of(output)]; }, HIDDEN, $epsilon$);
@@ -58,6 +62,10 @@ extern "C" __global__ void __launch_bounds__(product::threads, $blocks$) $cluste
 //% end
     };
     sums.multiply(a->input, row_of, norms, outputs);
+//% else
+    sums.multiply(
+        a->input, row_of, [](int, int) {}, outputs);
+//% end
 //% if adapters then
     adapters.finish(sums, spot_of);
 //% end
@@ -76,7 +84,11 @@ extern "C" __global__ void __launch_bounds__(product::threads, $blocks$) $cluste
 //% else
         if (out.exists() && out.row < outputs && column < VOCAB)
             step.logits[(size_t)(first + out.row) * VOCAB + (size_t)column] =
+//%    if norm then
                 __fmul_rn(sums.sum(out.tile, out.row, out.place), scale[out.row]);
+//%    else
+                sums.sum(out.tile, out.row, out.place);
+//%    end
 //% end
     }
 }

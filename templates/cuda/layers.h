@@ -3,7 +3,7 @@
 #ifndef CUDA_LAYERS_H
 #define CUDA_LAYERS_H
 
-#include "shapes.cuh"
+#include "$shapes$"
 
 // clang-format off
 static const struct layer LAYER[LAYERS] = {

@@ -1,9 +1,10 @@
-/* The model on the GPU, top to bottom: the kernels of one step, in order. The runtime captures it in a CUDA graph, once for
+/* $subject$ on the GPU, top to bottom: the kernels of one step, in order. The runtime captures it in a CUDA graph, once for
  * each bucket of rows.
  */
+#include "$layers$"
+
 #include "cuda_model.h"
 #include "kernels.h"
-#include "layers.h"
 
 /* A kernel and its grid, for steps of up to `rows` rows; the tables ascend. Not every target has every kernel. */
 struct launch {
@@ -38,7 +39,9 @@ void $way.name$(struct cuda_stream *stream, const struct cuda_step *step, int ro
 
 void $way.name$(struct cuda_stream *stream, const struct cuda_step *step, int rows)
 {
-    launch(stream, step, "$way.begin.trace$", $way.begin.constant$, rows, &LAYER[0], -1);
+//%    for _, stage in ipairs(way.begin) do
+    launch(stream, step, "$stage.trace$", $stage.constant$, rows, &LAYER[0], -1);
+//%    end
 
 //%    for _, run in ipairs(way.runs) do
     for (int layer = $run.first$; layer < $run.last$; layer++) {

@@ -63,6 +63,9 @@ void cuda_step_model(struct cuda_stream *stream, const struct cuda_step *step, i
 void cuda_step_adapters(struct cuda_stream *stream, const struct cuda_step *step, int rows);
 //% end
 
+//% if has_draft then
+extern const struct cuda_draft package_cuda_draft;
+//% end
 extern const struct cuda_model package_cuda;
 
 const struct cuda_model package_cuda = {
@@ -85,6 +88,9 @@ const struct cuda_model package_cuda = {
     .costs = COSTS,
     .cost_count = sizeof COSTS / sizeof COSTS[0],
     .enqueue = cuda_step_model,
+//% if has_draft then
+    .draft = &package_cuda_draft,
+//% end
 //% if adapters then
     .enqueue_adapters = cuda_step_adapters,
     .own_heads = $own_heads$,

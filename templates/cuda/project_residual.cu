@@ -1,11 +1,17 @@
 /* $title$: a product that is added to the residual stream. Also writes what the next norm's reader needs: the sum of
- * squares of every 16 columns, and the residual times the norm's gain.
+ * squares of every 16 columns, and the residual$gain and " times the norm's gain" or ""$.
+//% if leaves == "tap" then
+ * Some layers leave the residual for the draft head.
+//% elseif leaves == "feature" then
+ * The residual is the feature that the rows of the next level start from.
+//% end
  */
+#include "$shapes$"
+
 //% if adapters then
 #include "adapter.cuh"
 //% end
 #include "product.cuh"
-#include "shapes.cuh"
 
 enum { SLICES = $depth$_PADDED / 64 };
 typedef $product$ product;
@@ -18,7 +24,9 @@ extern "C" __global__ void __launch_bounds__(product::threads, $blocks$) $cluste
 {
     extern __shared__ $shared_type$ shared[];
     struct activations *a = activations(step);
+//% if gain then
     const float *gain = vector(step, layer.$gain$);
+//% end
 //% if bias then
     const float *bias = vector(step, layer.$weight$_bias);
 //% end
@@ -27,7 +35,11 @@ extern "C" __global__ void __launch_bounds__(product::threads, $blocks$) $cluste
     /* What a batch of outputs needs besides their sums is read before any of them is written; if it is little, before the
        product. */
     enum { BATCH = product::unroll, EARLY = product::thread_outputs <= 2 };
+//% if gain then
     float before[BATCH], gain_of[BATCH];
+//% else
+    float before[BATCH];
+//% end
     auto row_of = [=](int row) { return smaller(first_row + row, PADDED_ROWS - 1); };
 
 //% if adapters then
@@ -58,11 +70,13 @@ extern "C" __global__ void __launch_bounds__(product::threads, $blocks$) $cluste
     let_next_start();
 //% end
     auto column_of = [&](const output<product> &out) { return (sums.first_tile + out.tile) * TILE + out.place; };
+//% if gain then
     auto read_gains = [&](int first) {
 #pragma unroll
         for (int j = 0; j < BATCH; j++)
             gain_of[j] = gain[smaller(column_of(output<product>(first + j)), HIDDEN - 1)];
     };
+//% end
     auto read_residual = [&](int first) {
 #pragma unroll
         for (int j = 0; j < BATCH; j++) {
@@ -70,8 +84,10 @@ extern "C" __global__ void __launch_bounds__(product::threads, $blocks$) $cluste
             before[j] = load_fresh(&a->residual[row_of(out.row)][smaller(column_of(out), HIDDEN - 1)]);
         }
     };
+//% if gain then
     if (EARLY)
         read_gains(0);
+//% end
     wait_for_previous();
     if (EARLY)
         read_residual(0);
@@ -86,7 +102,9 @@ extern "C" __global__ void __launch_bounds__(product::threads, $blocks$) $cluste
 #pragma unroll 1
     for (int first = 0; first < product::thread_outputs; first += BATCH) {
         if (!EARLY) {
+//% if gain then
             read_gains(first);
+//% end
             read_residual(first);
         }
 #pragma unroll
@@ -109,7 +127,19 @@ extern "C" __global__ void __launch_bounds__(product::threads, $blocks$) $cluste
 //% end
                 value = __fadd_rn(before[j], sum);
                 a->residual[row][column] = value;
+//% if gain then
                 a->input[input_place(row, column, HIDDEN_PADDED)] = to_element(__fmul_rn(value, gain_of[j]));
+//% else
+                a->input[input_place(row, column, HIDDEN_PADDED)] = to_element(value);
+//% end
+//% if leaves == "tap" then
+                if (layer.tap != NO_TAP)
+                    step.taps[input_place(row, (int)layer.tap + column, TAPS_PADDED)] = to_element(value);
+//% elseif leaves == "feature" then
+                int place = row < step.counts->rows ? step.feature_place[row] : -1;
+                if (place >= 0)
+                    step.features[(size_t)place * HIDDEN + (size_t)column] = value;
+//% end
             }
             float squares = sum_lanes<TILE>(__fmul_rn(value, value));
             if (exists && out.place == 0)

@@ -1,25 +1,27 @@
+//% local norm = ready and "Queries" or "Norm, then queries"
 //% if qk_norm then
-/* Norm, then queries, keys and values of all heads in one product. What follows (the norm of each head, rope) is
+/* $norm$, keys and values of all heads in one product. What follows (the norm of each head, rope) is
  * rope_state's.
  */
 //% else
-/* Norm, then queries, keys and values of all heads in one product; turns queries and keys by their positions' angles and
+/* $norm$, keys and values of all heads in one product; turns queries and keys by their positions' angles and
  * writes keys and values to the sequence's pages.
  *
  * Tiles of queries and keys have the dims j .. j + 7 of a head and their partners of rope, j + HEAD_DIM / 2 .., so that
  * both meet in one warp; tiles of values have 16 dims in order.
  */
 //% end
+#include "$shapes$"
+
 //% if adapters then
 #include "adapter.cuh"
 //% end
 #include "product.cuh"
-#include "shapes.cuh"
 
 //% if qk_norm then
-enum { SLICES = HIDDEN_PADDED / 64 };
+enum { SLICES = $columns$_PADDED / 64 };
 //% else
-enum { SLICES = HIDDEN_PADDED / 64, PAIRS = TILE / 2, HALF = HEAD_DIM / 2, HEAD_TILES = HEAD_DIM / TILE };
+enum { SLICES = $columns$_PADDED / 64, PAIRS = TILE / 2, HALF = HEAD_DIM / 2, HEAD_TILES = HEAD_DIM / TILE };
 //% end
 typedef $product$ product;
 //% if adapters then
@@ -31,7 +33,9 @@ extern "C" __global__ void __launch_bounds__(product::threads, $blocks$) $cluste
     $name$(const __grid_constant__ struct cuda_step step, const __grid_constant__ struct layer layer, int index)
 {
     extern __shared__ $shared_type$ shared[];
+//% if not ready then
     __shared__ float scale[product::rows];
+//% end
 //% if not qk_norm then
     /* where each row's key goes, -1: the row is not there */
     __shared__ int slot[product::rows];
@@ -102,10 +106,15 @@ extern "C" __global__ void __launch_bounds__(product::threads, $blocks$) $cluste
 //% end
     auto row_of = [=](int row) { return smaller(first_row + row, PADDED_ROWS - 1); };
     sums.multiply(
-        a->input, row_of,
+        a->$input$, row_of,
+//% if ready and qk_norm then
+        [](int, int) {},
+//% else
         [&](int warp, int warps) {
+//%    if not ready then
             inverse_rms_rows<HIDDEN_TILES, NORM_BATCH>(
                 scale, warp, warps, product::rows, [=](int row) { return a->squares[row_of(row)]; }, HIDDEN, $epsilon$);
+//%    end
 //% if not qk_norm then
             for (int row = warp * LANES + (int)threadIdx.x % LANES; row < product::rows; row += warps * LANES)
                 slot[row] = first_row + row < rows ? own_slot(step, step.row[first_row + row]) : -1;
@@ -114,6 +123,7 @@ extern "C" __global__ void __launch_bounds__(product::threads, $blocks$) $cluste
             adapters.meanwhile(spot_of);
 //% end
         },
+//% end
         PADDED_ROWS - first_row);
 //% if adapters then
     adapters.finish(sums, spot_of);
@@ -132,6 +142,8 @@ extern "C" __global__ void __launch_bounds__(product::threads, $blocks$) $cluste
             spot at = spot_of(out);
             float value = __fmul_rn(adapters.add(sums.sum(out.tile, out.row, out.place), i, out), scale[out.row]);
             value = adapters.scaled(value, out, at);
+//%    elseif ready then
+            float value = sums.sum(out.tile, out.row, out.place);
 //%    else
             float value = __fmul_rn(sums.sum(out.tile, out.row, out.place), scale[out.row]);
 //%    end
@@ -170,7 +182,11 @@ extern "C" __global__ void __launch_bounds__(product::threads, $blocks$) $cluste
                 value = adapters.biased(value, out, at);
             }
 //%    else
+//%       if ready then
+            float value = exists ? sums.sum(out.tile, out.row, out.place) : 0.0f;
+//%       else
             float value = exists ? __fmul_rn(sums.sum(out.tile, out.row, out.place), scale[out.row]) : 0.0f;
+//%       end
 //%       if bias then
             if (exists)
                 value = __fadd_rn(value, bias[head * HEAD_DIM + dim]);

@@ -1,8 +1,9 @@
 /* Norms queries and keys head by head, turns them by their positions' angles, and writes keys and values to the sequence's
  * pages. A warp a head: a step of one row waits for nothing but this.
  */
+#include "$shapes$"
+
 #include "prelude.cuh"
-#include "shapes.cuh"
 
 enum { HALF = HEAD_DIM / 2, PAIRS = (HALF + LANES - 1) / LANES, THREADS = $threads$, WARPS = THREADS / LANES };
 

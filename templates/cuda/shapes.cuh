@@ -1,4 +1,4 @@
-/* The model in numbers for the GPU: its dimensions, the buffers of one step, where each layer's weights lie on the device.
+/* $subject$ in numbers for the GPU: its dimensions, the buffers of one step, where each layer's weights lie on the device.
  * Plain C, so that model.c includes it too; what only kernels use stands at the end.
  */
 #ifndef SHAPES_CUH
@@ -20,6 +20,11 @@ enum {
 /* Keys, values, and what feeds a matrix product: bfloat16, the upper half of a float. */
 typedef uint16_t element;
 
+//% if taps then
+/* layer.tap of a layer that leaves the draft head nothing. */
+#define NO_TAP 0xffffffffffffffffull
+
+//% end
 #define ALIGNED __attribute__((aligned(512)))
 
 /* What a step computes on its way: step.arena, zero at load. Rows are padded to a multiple of 8; "pieces" are the inputs
@@ -63,7 +68,7 @@ INLINE const float *vector(const struct cuda_step &step, uint64_t offset)
 INLINE element *state_slot(const struct cuda_step &step, int slot, int layer, int head)
 {
     element *pages = (element *)step.state;
-    return pages + (size_t)(slot / PAGE) * PAGE_ELEMENTS + ((size_t)layer * KV_HEADS + (size_t)head) * HEAD_ELEMENTS +
+    return pages + (size_t)(slot / PAGE) * $page_stride$ + ((size_t)layer * KV_HEADS + (size_t)head) * HEAD_ELEMENTS +
            (size_t)(slot % PAGE) * HEAD_DIM;
 }
 

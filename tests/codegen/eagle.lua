@@ -142,8 +142,31 @@ function tests.the_recipe_decides()
    for _, text in ipairs { "0,1,2", "1,2,9", "2,2,3" } do check.fails(taps(text), "--eagle-taps", "1 to 8") end
    check.fails(taps "1,2", "fc.weight", "[40, 80]", "[40, 120]") -- another number of layers than the head was made for
    check.fails(function() plan_of("safeailab-eagle1", { eagle_taps = "1,2,3" }) end, "--eagle-taps", "EAGLE-1")
-   check.fails(function() plan_of("safeailab-eagle3", { targets = { "cuda:90a" } }) end, "--eagle", "CPUs", "cuda:90a")
    check.fails(function() plan_of("safeailab-eagle3", { max_rows = 8 }) end, "--eagle-tokens", "8", "16")
+end
+
+-- A step of its own beside the target's, for CPUs, GPUs or both.
+function tests.on_gpus()
+   for _, name in ipairs { "safeailab-eagle1", "safeailab-eagle3" } do
+      for _, targets in ipairs { { "cuda:90a" }, { "c", "cuda:90a" } } do
+         local plan = plan_of(name, { targets = targets })
+         local gpu, eagle3, packing = plan.cuda, name == "safeailab-eagle3", {}
+         for _, section in ipairs(gpu.sections) do packing[section.name] = section.packing end
+         check.equal({ packing["draft.fc"], packing["draft.qkv"], packing["draft.gate_up"] }, { "ROWS", "DRAFT_ROTARY", "PAIRS" })
+         local names = {}
+         for i, stages in ipairs { gpu.draft.before, gpu.draft.layer, gpu.draft.after } do
+            for _, stage in ipairs(stages) do names[#names + 1] = stage.name end
+         end
+         check.equal(table.concat(names, " "), (eagle3 and "draft_fc draft_pair" or "draft_enter draft_fc") .. " draft_qkv "
+                     .. "draft_attention draft_attention_output draft_gate_up draft_down draft_head draft_best")
+         check.equal({ #gpu.finish, gpu.finish[1].name }, eagle3 and { 1, "head" } or { 2, "feature" })
+         local taps = {}
+         for i, layer in ipairs(gpu.layers) do taps[i] = layer.tap or "none" end
+         check.equal(taps[2], eagle3 and 0 or "none")
+         check.equal(taps[1], eagle3 and "NO_TAP" or "none")
+         check.equal(#plan.draft.kernels == 0, #targets == 1)
+      end
+   end
 end
 
 function tests.random_weights_need_a_config_only()

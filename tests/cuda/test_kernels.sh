@@ -41,6 +41,16 @@ check "$folder/lora" "90a 80 ptx80" 5
 [ -e "$folder/lora/src/cuda/gate_up_lora_64.cu" ] || fail "no kernel for adapters"
 echo "qwen3-128 with adapters: the same"
 
+# A draft head of each kind: a step of its own, and a target that leaves it something.
+build "$fixtures/../heads/target" --eagle "$fixtures/../heads/speculators" --target cuda --max-rows 16 -o "$folder/eagle3"
+check "$folder/eagle3" "90a 80 ptx80"
+build "$fixtures/../heads/target" --eagle "$fixtures/../heads/safeailab-eagle1-qwen" --target cuda:90a --max-rows 16 -o "$folder/eagle1"
+check "$folder/eagle1" "90a"
+for name in eagle3/src/cuda/draft_{fc,qkv,down,head}_8 eagle3/src/cuda/draft_{pair,best} eagle1/src/cuda/{feature,draft_enter}; do
+    [ -e "$folder/$name.cu" ] || fail "no kernel $name"
+done
+echo "draft heads: the same"
+
 if nvcc=${NVCC:-$(command -v "${CUDA_HOME:-/usr/local/cuda}/bin/nvcc" || command -v nvcc)}; then
     NVCC=$nvcc build "$fixtures/qwen2-window" --target cuda --compiler nvcc --max-rows 16 -o "$folder/nvcc"
     check "$folder/nvcc" "90a 80 ptx80" 0

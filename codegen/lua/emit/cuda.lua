@@ -88,7 +88,8 @@ local function bulk_values(bulk)
       copy_fields = source.map(bulk.fields, function(name) return "uint64_t " .. name .. ";" end),
       copy_lines = source.layer_lines(source.map(bulk.fields, function(name) return { name = name } end), bulk.layers),
       embed = launch_text(bulk.embed, "embed"), finish = launch_text(bulk.finish, "bulk_finish"),
-      head = launch_text(bulk.head, "head"),
+      tap = bulk.tap and launch_text(bulk.tap, "bulk_tap") or false,
+      ends = source.map(bulk.ends, function(stage) return launch_text(stage.launch, stage.trace) end),
       runs = source.map(bulk.runs, function(run)
          local values = { first = run.first, last = run.last }
          for _, name in ipairs(names) do
@@ -99,30 +100,58 @@ local function bulk_values(bulk)
    }
 end
 
+-- What each template is expanded with, besides a kernel's own values. part: the GPU's plan or its draft head's.
+local function common_values(plan, part, rotaries, names)
+   return source.merged({
+      dtype = plan.dtype, rotaries = rotaries, constant_lines = source.constant_lines(part.constants),
+      buffer_lines = source.buffer_lines(part.buffers, " ALIGNED"), field_lines = source.field_lines(part.layer_fields),
+      offsets = part.offsets, stages = source.map(part.stages, stage_values), adapters = plan.cuda.adapted ~= nil,
+      page_stride = plan.draft and "PAGE_STRIDE" or "PAGE_ELEMENTS", taps = plan.cuda.taps, has_draft = plan.draft ~= nil,
+   }, names)
+end
+
+-- A way through the stages for model.c: `begin`, then runs of layers, then `finish`.
+local function step_values(part, values, name, begin, runs, finish)
+   local by_stage = {}
+   for i, stage in ipairs(part.stages) do by_stage[stage] = values.stages[i] end
+   local function of(stages) return source.map(stages, function(stage) return by_stage[stage] end) end
+   return { name = name, begin = of(begin), finish = of(finish),
+            runs = source.map(runs, function(run) return { first = run.first, last = run.last, stages = of(run.stages) } end) }
+end
+
+-- The draft head's sources, beside the model's: kernels called draft_..., headers and tables called ..._draft.
+local function add_draft(add, plan, draft)
+   for _, rotary in ipairs(draft.rotaries) do rotary.lines = source.float_lines(rotary.frequencies, 6) end
+   local common = common_values(plan, draft, draft.rotaries,
+                                { subject = "The draft head", shapes = "shapes_draft.cuh", layers = "layers_draft.h",
+                                  adapters = false, taps = false })
+   common.steps = { step_values(draft, common, "cuda_step_draft", draft.before,
+                                { { first = 0, last = 1, stages = draft.layer } }, draft.after) }
+   add("shapes_draft.cuh", "shapes.cuh", common)
+   add("layers_draft.h", "layers.h",
+       source.merged(common, { layer_lines = source.layer_lines(draft.layer_fields, draft.layers) }))
+   for _, kernel in ipairs(draft.kernels) do
+      kernel.source = "src/cuda/" .. kernel.name .. ".cu"
+      add(kernel.name .. ".cu", kernel.template, source.merged(common, kernel.values), kernel)
+   end
+   add("model_draft.c", "model.c", common)
+   add("package_draft.c", "package_draft.c", source.merged(common, { pack = constant(draft.pack.name) }))
+end
+
 -- add(files, plan, recipe): the sources of plan.cuda
 function cuda.add(files, plan, recipe)
    local gpu = plan.cuda
-   local stages = source.map(gpu.stages, stage_values)
-   local by_stage = {}
-   for i, stage in ipairs(gpu.stages) do by_stage[stage] = stages[i] end
-   local function step(name, stages_of, finish)
-      return {
-         name = name, begin = by_stage[stages_of.begin],
-         finish = source.map(finish, function(stage) return by_stage[stage] end),
-         runs = source.map(stages_of.runs, function(run)
-            return { first = run.first, last = run.last,
-                     stages = source.map(run.stages, function(stage) return by_stage[stage] end) }
-         end),
-      }
-   end
-   local common = {
-      dtype = plan.dtype, rotaries = plan.rotaries, constant_lines = source.constant_lines(gpu.constants),
-      buffer_lines = source.buffer_lines(gpu.buffers, " ALIGNED"), field_lines = source.field_lines(gpu.layer_fields),
-      offsets = gpu.offsets, stages = stages, adapters = gpu.adapted ~= nil,
-      steps = { step("cuda_step_model", gpu, { gpu.finish }),
-                gpu.adapted and step("cuda_step_adapters", gpu.adapted, gpu.adapted.finish) },
-      kernels = source.map(gpu.kernels, function(kernel) return { name = kernel.name, constant = constant(kernel.name) } end),
+   local common = common_values(plan, gpu, plan.rotaries,
+                                { subject = "The model", shapes = "shapes.cuh", layers = "layers.h" })
+   common.steps = {
+      step_values(gpu, common, "cuda_step_model", { gpu.begin }, gpu.runs, gpu.finish),
+      gpu.adapted and step_values(gpu, common, "cuda_step_adapters", { gpu.adapted.begin }, gpu.adapted.runs, gpu.adapted.finish),
    }
+   common.kernels = source.map(gpu.kernels, function(kernel)
+      return { name = kernel.name, constant = constant(kernel.name) }
+   end)
+   local of_draft = {}
+   for _, kernel in ipairs(gpu.draft and gpu.draft.kernels or {}) do of_draft[kernel] = true end
    local function add(name, template, values, kernel)
       files[#files + 1] = { path = "src/cuda/" .. name, text = source.expand(plan, recipe, "cuda/" .. template, values, kernel),
                             variants = false, cuda_kernel = kernel }
@@ -132,16 +161,19 @@ function cuda.add(files, plan, recipe)
    add("layers.h", "layers.h",
        source.merged(common, { layer_lines = source.layer_lines(gpu.layer_fields, gpu.layers) }))
    for _, kernel in ipairs(gpu.kernels) do
-      kernel.source = "src/cuda/" .. kernel.name .. ".cu"
-      add(kernel.name .. ".cu", kernel.template, source.merged(common, kernel.values), kernel)
+      if not of_draft[kernel] then
+         kernel.source = "src/cuda/" .. kernel.name .. ".cu"
+         add(kernel.name .. ".cu", kernel.template, source.merged(common, kernel.values), kernel)
+      end
    end
+   if gpu.draft then add_draft(add, plan, gpu.draft) end
    add("model.c", "model.c", common)
    if gpu.bulk then add("bulk.c", "bulk.c", source.merged(common, bulk_values(gpu.bulk))) end
    add("package.c", "package.c", source.merged(common, {
       targets = image_tables(gpu.targets), kernel_lines = kernel_lines(gpu.kernels),
       section_lines = section_lines(gpu.sections), trace_lines = trace_lines(gpu.traces),
-      cost_lines = cost_lines(gpu.costs), own_heads = gpu.adapted ~= nil and #gpu.adapted.finish > 1, weights_bytes = gpu.weights_bytes, bulk = gpu.bulk or false,
-      buckets = gpu.buckets,
+      cost_lines = cost_lines(gpu.costs), own_heads = gpu.adapted ~= nil and gpu.adapted.own_head,
+      weights_bytes = gpu.weights_bytes, bulk = gpu.bulk or false, buckets = gpu.buckets,
       others = source.map(gpu.others, function(other)
          return { role = other.role, constant = constant(other.kernel.name) }
       end),

@@ -117,14 +117,18 @@ local function add_draft(add, plan)
    add("draft/model.c", "draft_model.c", source.merged(common, {
       before = draft.before, draft_stages = draft.stages, after = draft.after,
    }), { variants = true })
+end
+
+-- What the package says about its draft head, whatever computes it.
+local function add_draft_package(add, plan)
    local ids_tensor = -1
    for i, section in ipairs(plan.payload.sections) do
       if section.name == "draft.target_ids" then ids_tensor = i - 1 end
    end
-   add("draft/package.c", "draft_package.c", source.merged(common, {
-      variants = plan.variants, stage_lines = stage_lines(draft), draft = draft, c_string = escape.c_string,
-      ids_tensor = ids_tensor,
-   }), {})
+   add("draft/package.c", "draft_package.c", {
+      variants = plan.variants, stage_lines = stage_lines(plan.draft), draft = plan.draft, c_string = escape.c_string,
+      ids_tensor = ids_tensor, cpu = plan.has_c,
+   }, {})
 end
 
 -- emit(plan, recipe) -> list of { path = "src/qkv.c", text = ... }, sorted by path. kernel sources carry `kernel`, and
@@ -165,6 +169,7 @@ local function emit(plan, recipe)
       add("peak.c", "peak.c", common, { variants = true })
       if plan.draft then add_draft(add, plan) end
    end
+   if plan.draft then add_draft_package(add, plan) end
    local templates = chat.sources(plan.chat.templates)
    for _, item in ipairs(templates) do
       local header = source.header(plan, "the chat template '" .. item.name .. "'")

@@ -108,8 +108,9 @@ local function full_launch(stage)
    return { kernel = launch.kernel, grid = { launch.x, launch.y, launch.z } }
 end
 
--- plan(d, description, plan so far, shared, weights, add_kernel, begin, finish) -> what the emitter needs, or nil
-function cuda_bulk.plan(d, description, plan, shared, weights, add_kernel, begin, finish)
+-- plan(d, description, plan so far, shared, weights, add_kernel, begin, finish, taps) -> what the emitter needs, or nil. begin,
+-- finish: stages of the exact class before and after the layers, the latter a list. taps: layers leave some for a draft head.
+function cuda_bulk.plan(d, description, plan, shared, weights, add_kernel, begin, finish, taps)
    if not possible(d, description) then return nil end
    local known, layers = {}, {}
    local function launch(stage)
@@ -131,9 +132,14 @@ function cuda_bulk.plan(d, description, plan, shared, weights, add_kernel, begin
    local last = launch { name = "bulk_finish", template = "bulk_finish.cu", threads = 256, values = {}, grid = { d.max_rows },
                          summary = "what the head reads, of a bulk step",
                          cost = { flops_per_row = 3 * d.hidden, weight_bytes = 0 } }
+   local tap = taps and launch { name = "bulk_tap", template = "bulk_tap.cu", threads = 256, values = {}, grid = { d.max_rows },
+                                 summary = "taps of the draft head, of a bulk step",
+                                 cost = { flops_per_row = 0, weight_bytes = 0 } }
    local sections, offsets, bytes = copies_of(plan.payload, weights)
+   local ends = {}
+   for i, stage in ipairs(finish) do ends[i] = { trace = stage.trace, launch = full_launch(stage) } end
    return { rows = d.max_rows, sections = sections, layers = offsets, bytes = bytes, runs = runs_of(layers),
-            embed = full_launch(begin), finish = last, head = full_launch(finish), fields = matrices }
+            embed = full_launch(begin), finish = last, ends = ends, tap = tap, fields = matrices }
 end
 
 cuda_bulk.buffers = buffers

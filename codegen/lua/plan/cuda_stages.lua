@@ -42,6 +42,11 @@ local function product_stage(stage, tiles, constant, columns, lora, sites)
    return adapts and cuda_adapters.adapt(stage, cut.cut, columns, lora, #sites) or stage
 end
 
+-- A product without adapters, for other plans.
+function cuda_stages.product(stage, tiles, constant, columns)
+   return product_stage(stage, tiles, constant, columns, nil, {})
+end
+
 -- begin(d, description, shared, lora) -> the stage before the layers. d: the dimensions; shared: dtype, rotaries ...;
 -- lora: nil, or plan.adapters: for steps with rows that have an adapter
 function cuda_stages.begin(d, description, shared, lora)
@@ -54,6 +59,8 @@ function cuda_stages.begin(d, description, shared, lora)
    }
 end
 
+local left_text = { tap = ", taps of the draft head", feature = ", the feature" }
+
 -- layer(d, layer's description, number, shared, lora) -> the stages of layer `number` (0, 1, ...), in order. Those that an
 -- adapter changes have values.adapters.
 function cuda_stages.layer(d, layer, number, shared, lora)
@@ -64,18 +71,21 @@ function cuda_stages.layer(d, layer, number, shared, lora)
    local function add(stage) stages[#stages + 1] = stage end
    local function sites_of(stage) return cuda_adapters.sites_of(stage, number) end
 
+   -- A draft head's input is ready: it comes from norms of its own.
+   local ready = layer.mixer_norm == nil
+   local columns = ready and "INPUT" or "HIDDEN"
    -- Without query/key norm the product turns queries and keys itself (its tiles are packed as ROTARY: pairs of RoPE
    -- meet in one thread) and writes the pages; with it, it writes `qkv` (packed as ROWS) and rope_state follows.
    add(product_stage({
       name = "qkv", template = "qkv.cu", values = {
-         bias = mixer.q.bias ~= nil, epsilon = layer.mixer_norm.eps + 0.0, qk_norm = qk_norm,
-         rotary = shared.rotary_suffix(mixer.rope),
+         bias = mixer.q.bias ~= nil, epsilon = ready and 0.0 or layer.mixer_norm.eps + 0.0, qk_norm = qk_norm,
+         rotary = shared.rotary_suffix(mixer.rope), ready = ready, columns = columns, input = ready and "pair" or "input",
       },
       buffers = qk_norm and { { type = "float", name = "qkv", shape = "[PADDED_ROWS][QKV]", comment = "before norm and rope" } },
       traces = { qk_norm and { "qkv", "qkv", "QKV" } or { "query", "query", "QUERY" } },
-      summary = "norm, query/key/value projections" .. (qk_norm and "" or ", rope, keys and values to the pages"),
-      cost = product(d.qkv, d.hidden),
-   }, d.qkv_tiles, "QKV_TILES", d.hidden_padded, lora, sites_of "qkv"))
+      summary = (ready and "" or "norm, ") .. "query/key/value projections" .. (qk_norm and "" or ", rope, keys and values to the pages"),
+      cost = product(d.qkv, ready and d.input or d.hidden),
+   }, d.qkv_tiles, "QKV_TILES", ready and d.input_padded or d.hidden_padded, lora, sites_of "qkv"))
    if qk_norm then
       add {
          name = "rope_state", template = "rope_state.cu", values = {
@@ -95,6 +105,7 @@ function cuda_stages.layer(d, layer, number, shared, lora)
       name = "attention_output", template = "project_residual.cu", values = {
          title = "Output projection of the attention", weight = "attention_output", bias = mixer.o.bias ~= nil,
          depth = "QUERY", input = "attention", gain = "mlp_norm", site = "OUTPUT_SITE", stage = "OUTPUT_STAGE",
+         leaves = "nothing",
       },
       traces = { { "attention_output", "residual", "HIDDEN" } },
       summary = "output projection, residual, the norm's input", cost = product(d.hidden, d.query),
@@ -109,10 +120,11 @@ function cuda_stages.layer(d, layer, number, shared, lora)
    add(product_stage({
       name = "down", template = "project_residual.cu", values = {
          title = "Down projection of the MLP", weight = "down", bias = ffn.down.bias ~= nil, depth = "INTERMEDIATE",
-         input = "gated", gain = "next_norm", site = "DOWN_SITE", stage = "DOWN_STAGE",
+         input = "gated", gain = (not ready or shared.last_norm) and "next_norm", site = "DOWN_SITE", stage = "DOWN_STAGE",
+         leaves = shared.leaves or "nothing",
       },
       traces = { { "down", "residual", "HIDDEN" } },
-      summary = "down projection, residual, the next norm's input", cost = product(d.hidden, d.intermediate),
+      summary = "down projection, residual, the next norm's input" .. (left_text[shared.leaves] or ""), cost = product(d.hidden, d.intermediate),
    }, d.hidden_tiles, "HIDDEN_TILES", d.intermediate_padded, lora, sites_of "down"))
    return stages
 end
@@ -120,8 +132,9 @@ end
 -- finish(d, description, shared, lora) -> the stage behind the layers
 function cuda_stages.finish(d, description, shared, lora)
    return product_stage({
-      name = "head", template = "head.cu", values = { epsilon = description.final_norm.eps + 0.0 },
-      summary = "last norm, logits", cost = product(d.vocab, d.hidden),
+      name = "head", template = "head.cu",
+      values = { epsilon = (description.final_norm and description.final_norm.eps or 0) + 0.0, norm = description.final_norm ~= nil },
+      summary = description.final_norm and "last norm, logits" or "logits", cost = product(d.vocab, d.hidden),
    }, d.vocab_tiles, "VOCAB_TILES", d.hidden_padded, lora, { cuda_adapters.head_site(d) })
 end
 

@@ -11,9 +11,11 @@ local function round_up(value, multiple) return (value + multiple - 1) // multip
 local function packing_of(section, qk_norm, tied)
    if section.dtype == "bytes" then return nil end
    if section.dtype == "f32" then return "COPY" end
-   if section.name == "embedding" and not tied then return "COPY" end
+   if section.name == "embedding" and not tied or section.name == "draft.embedding" then return "COPY" end
    if section.name:find("%.gate_up$") then return "PAIRS" end
-   if section.name:find("%.qkv$") and not qk_norm then return "ROTARY" end
+   if section.name:find("%.qkv$") and not qk_norm then
+      return section.name:find("^draft%.") and "DRAFT_ROTARY" or "ROTARY" -- heads of its own
+   end
    return "ROWS"
 end
 
@@ -24,13 +26,15 @@ local function packed_bytes(section, packing)
    return rows * round_up(section.columns, SLICE) * 2
 end
 
--- lay_out(payload, qk_norm by layer, tied) -> { sections, bytes, offset_of = by section's name }. tied: the embedding is the
--- head's matrix too, and lies as products want it.
-function cuda_weights.lay_out(payload, qk_norms, tied)
+-- lay_out(payload, qk_norm by layer, tied, qk_norm of the draft head) -> { sections, bytes, offset_of = by section's name }.
+-- tied: the embedding is the head's matrix too, and lies as products want it.
+function cuda_weights.lay_out(payload, qk_norms, tied, draft_qk_norm)
    local result = { sections = {}, offset_of = {}, bytes = 0 }
    for i, section in ipairs(payload.sections) do
       local layer = tonumber(section.name:match("^layer%.(%d+)%."))
-      local packing = packing_of(section, layer and qk_norms[layer + 1], tied)
+      local qk_norm = draft_qk_norm
+      if layer then qk_norm = qk_norms[layer + 1] end
+      local packing = packing_of(section, qk_norm, tied)
       if packing then
          local bytes = packed_bytes(section, packing)
          result.sections[#result.sections + 1] = { tensor = i - 1, name = section.name, packing = packing,

@@ -78,7 +78,7 @@ function draft.plan(description, target, recipe)
       kind = description.kind, name = description.name, taps = description.taps, gap = description.gap,
       depth = description.depth, top_k = description.top_k, tokens = description.tokens, places = 2 * recipe.max_rows,
       ids = description.ids ~= nil, dimensions = d, constants = constants_of(d, description, recipe.max_rows),
-      buffers = buffers_of(description, rotaries, recipe.max_rows), rotaries = rotaries, kernels = all, before = ends.before,
+      buffers = buffers_of(description, rotaries, recipe.max_rows), rotaries = rotaries, rotary_suffix = rotary_suffix, kernels = all, before = ends.before,
       stages = stages, after = ends.after, payload = target.payload.draft,
       layer_fields = shapes.used_fields(target.payload.draft.layers, { qkv = "[QKV, INPUT]" }), totals = totals,
       state = { name = "draft", kind = "paged", bytes_per_token = token_bytes, page = recipe.page,

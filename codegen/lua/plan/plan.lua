@@ -136,7 +136,10 @@ local function make_plan(description, recipe, name, tokenizer_bytes, built_in)
    if not plan.has_c and #recipe.cpus > 0 then
       fail("--cpu %s: expected --target c beside it, found a package for GPUs alone", recipe.cpus[1])
    end
-   if not plan.has_c then plan.kernels, plan.variants = {}, {} end -- no instruction set of a CPU is wanted
+   if not plan.has_c then -- no instruction set of a CPU is wanted
+      plan.kernels, plan.variants = {}, {}
+      if plan.draft then plan.draft.kernels = {} end
+   end
    return plan
 end
 

@@ -10,6 +10,8 @@
  * core's products, whose 16-row operand are keys (scores), then dimensions (values). A block folds what it can of its range
  * in the tree's order and publishes the rest as partials; who arrives last at a (tile, head) adds them in order.
  */
+#include "shapes.cuh"
+
 #include "attention.cuh"
 
 enum {

@@ -4,8 +4,9 @@
 /* Output projection of the attention: a product that is added to the residual stream. Also writes what the next norm's reader needs: the sum of
  * squares of every 16 columns, and the residual times the norm's gain.
  */
-#include "product.cuh"
 #include "shapes.cuh"
+
+#include "product.cuh"
 
 enum { SLICES = QUERY_PADDED / 64 };
 typedef streamed<1, 1, HIDDEN_TILES, SLICES, 4, 2, 2, 2> product;

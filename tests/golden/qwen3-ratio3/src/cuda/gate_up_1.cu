@@ -4,8 +4,9 @@
 /* Norm, gate and up products, and their gated activation: gated = silu(gate) * up. A tile has 8 gate rows and the 8
  * up rows that belong to them, so both meet in one warp.
  */
-#include "product.cuh"
 #include "shapes.cuh"
+
+#include "product.cuh"
 
 enum { SLICES = HIDDEN_PADDED / 64, PAIRS = TILE / 2 };
 typedef streamed<1, 1, GATE_UP_TILES, SLICES, 4, 1, 1, 2> product;

@@ -3,8 +3,9 @@
 // Cost: 43.51 kFLOP a row, 43.51 kB of weights a step.
 /* The end of a step: the last norm, and the logits of the rows that asked for them.
  */
-#include "product.cuh"
 #include "shapes.cuh"
+
+#include "product.cuh"
 
 enum { SLICES = HIDDEN_PADDED / 64 };
 typedef streamed<1, 1, VOCAB_TILES, SLICES, 4, 1, 1, 2> product;

@@ -3,9 +3,10 @@
 /* The model on the GPU, top to bottom: the kernels of one step, in order. The runtime captures it in a CUDA graph, once for
  * each bucket of rows.
  */
+#include "layers.h"
+
 #include "cuda_model.h"
 #include "kernels.h"
-#include "layers.h"
 
 /* A kernel and its grid, for steps of up to `rows` rows; the tables ascend. Not every target has every kernel. */
 struct launch {

@@ -8,8 +8,9 @@
  * ceil(rows / 2 / 8). `from` points at the whole matrix, `to` at its first tile; block b makes tile first_tile + b, so
  * that a matrix can be made in several launches. Rows behind the last and columns up to a multiple of 64 become zero.
  */
-#include "prelude.cuh"
 #include "shapes.cuh"
+
+#include "prelude.cuh"
 
 enum { ROWS = 1, PAIRS = 2, ROTARY = 3, THREADS = 256 };
 

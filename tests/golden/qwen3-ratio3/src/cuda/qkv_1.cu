@@ -4,8 +4,9 @@
 /* Norm, then queries, keys and values of all heads in one product. What follows (the norm of each head, rope) is
  * rope_state's.
  */
-#include "product.cuh"
 #include "shapes.cuh"
+
+#include "product.cuh"
 
 enum { SLICES = HIDDEN_PADDED / 64 };
 typedef streamed<1, 1, QKV_TILES, SLICES, 4, 1, 1, 2> product;

@@ -4,8 +4,9 @@
 /* Norms queries and keys head by head, turns them by their positions' angles, and writes keys and values to the sequence's
  * pages. A warp a head: a step of one row waits for nothing but this.
  */
-#include "prelude.cuh"
 #include "shapes.cuh"
+
+#include "prelude.cuh"
 
 enum { HALF = HEAD_DIM / 2, PAIRS = (HALF + LANES - 1) / LANES, THREADS = 128, WARPS = THREADS / LANES };
 
