@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "compare.h"
 #include "fixture.h"
@@ -54,15 +53,6 @@ static bool build(const struct package *package, const char *place, double secon
         build_seconds = result.seconds;
     process_free(&result);
     return ended;
-}
-
-/* Not optimised: what is compiled here is not what this is about. */
-static void use_a_quick_compiler(void)
-{
-    static const char script[] = "#!/bin/sh\nexec cc \"$@\" -O0\n";
-    const char *path = temporary_path("quick-cc");
-    file_write(path, script, sizeof script - 1);
-    ck_assert(chmod(path, 0755) == 0 && setenv("CC", path, 1) == 0);
 }
 
 static void build_both(void)

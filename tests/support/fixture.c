@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "process.h"
 
@@ -141,6 +142,14 @@ static void make(const char *verb, const char *model, const char *output, int mo
     process_run(&result, NULL, arguments);
     ck_assert_msg(result.status == 0, "lathe %s %s: status %d: %.3000s", verb, model, result.status, result.err);
     process_free(&result);
+}
+
+void use_a_quick_compiler(void)
+{
+    static const char script[] = "#!/bin/sh\nexec cc \"$@\" -O0\n";
+    const char *path = temporary_path("quick-cc");
+    file_write(path, script, sizeof script - 1);
+    ck_assert(chmod(path, 0755) == 0 && setenv("CC", path, 1) == 0);
 }
 
 const char *lathe_build(const char *model, const char *output, ...)
