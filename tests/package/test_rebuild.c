@@ -99,7 +99,7 @@ START_TEST(from_edited_sources)
     else
         lathe_build(fixture_folder(model), package, "--thin", "--cpu", "scalar", NULL);
     score(&before, executable(package));
-    edit(text("%s/src/head.c", package), "* in.scale[unit.first + r];", "* in.scale[unit.first + r] * 2.0f;");
+    edit(text("%s/src/head.c", package), "splat(in.scale[unit.first + r])", "splat(in.scale[unit.first + r] * 2.0f)");
     process_ok(&result, lathe(), "build", package, "--quiet", NULL);
     process_free(&result);
     score(&after, executable(package));
@@ -129,7 +129,7 @@ START_TEST(sources_that_do_not_compile)
     struct process_result result;
     mkdir_p(temporary_path("broken"));
     file_copy(new_package, package);
-    edit(text("%s/src/head.c", package), "* in.scale[unit.first + r];", "* in.scale[unit.first + r] oops;");
+    edit(text("%s/src/head.c", package), "splat(in.scale[unit.first + r])", "splat(in.scale[unit.first + r] oops)");
     file_copy(package, before);
     process(&result, lathe(), "build", package, "--quiet", NULL);
     expect_refusal(&result, "a kernel with a syntax error", "head.c", NULL);
