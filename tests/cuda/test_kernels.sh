@@ -43,9 +43,9 @@ echo "qwen3-128 with adapters: the same"
 
 # A draft head of each kind: a step of its own, and a target that leaves it something.
 build "$fixtures/../heads/target" --eagle "$fixtures/../heads/speculators" --target cuda --max-rows 16 -o "$folder/eagle3"
-check "$folder/eagle3" "90a 80 ptx80"
+check "$folder/eagle3" "90a 80 ptx80" 0
 build "$fixtures/../heads/target" --eagle "$fixtures/../heads/safeailab-eagle1-qwen" --target cuda:90a --max-rows 16 -o "$folder/eagle1"
-check "$folder/eagle1" "90a"
+check "$folder/eagle1" "90a" 0
 for name in eagle3/src/cuda/draft_{fc,qkv,down,head}_8 eagle3/src/cuda/draft_{pair,best} eagle1/src/cuda/{feature,draft_enter}; do
     [ -e "$folder/$name.cu" ] || fail "no kernel $name"
 done
